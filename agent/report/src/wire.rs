@@ -1,0 +1,534 @@
+//! The wire form, and the only door from it into the crate.
+//!
+//! `proto/report.proto` is the specification; [`proto`] is compiled from it (`just generate`) and committed, so nobody
+//! needs a protobuf compiler to build. Decoding is total: every byte string gives a value or an [`Invalid`], and each
+//! list is held against its bound before anything is allocated for it beyond the bytes received.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::buckets::BUCKETS;
+use crate::{
+    AdmissionKey, Age, Counts, LIMITS_MAX, Latency, Limit, Measure, NAME_BYTES_MAX, Outcome, OverdueKey, Protocol,
+    ROUTES_MAX, Role, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
+};
+
+/// The messages of `report.proto`.
+#[expect(missing_docs, clippy::all, reason = "generated; documented in report.proto")]
+#[path = "generated/blueback.report.v1.rs"]
+pub mod proto;
+
+/// A message that does not say what a report may say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// A list is longer than its bound.
+    #[error("{field}: {seen} entries, at most {most} are accepted")]
+    TooMany {
+        /// Which field.
+        field: &'static str,
+        /// How many there were.
+        seen: usize,
+        /// The bound.
+        most: usize,
+    },
+    /// An enumeration has an unknown number, or is unspecified.
+    #[error("{field}: {value} is not one of the numbers that report.proto gives it")]
+    Unknown {
+        /// Which field.
+        field: &'static str,
+        /// The number.
+        value: i32,
+    },
+    /// A name is empty or too long.
+    #[error("{field}: a name of {bytes} bytes, {least} to {NAME_BYTES_MAX} are accepted")]
+    Name {
+        /// Which field.
+        field: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The least accepted.
+        least: usize,
+    },
+    /// A histogram's indices do not rise, go past the last bucket, or do not match its counts.
+    #[error("{field}: {gaps} gaps and {counts} counts that name no rising buckets below {BUCKETS}")]
+    Histogram {
+        /// Which field.
+        field: &'static str,
+        /// Number of gaps.
+        gaps: usize,
+        /// Number of counts.
+        counts: usize,
+    },
+    /// A share that is not between 0 and 1.
+    #[error("{field}: {value} is not a share, 0 to 1 is accepted")]
+    Share {
+        /// Which field.
+        field: &'static str,
+        /// What it was, as text.
+        value: String,
+    },
+    /// More requests settled than crossed, or in flight than admitted.
+    #[error("{field}: {part} is more than the {whole} it is a part of")]
+    PartOverWhole {
+        /// Which field.
+        field: &'static str,
+        /// The part.
+        part: u64,
+        /// The whole.
+        whole: u64,
+    },
+    /// A message without content.
+    #[error("{field}: missing")]
+    Missing {
+        /// Which field.
+        field: &'static str,
+    },
+}
+
+/// How an agent introduces itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hello {
+    /// Instance: pod UID and a random start id.
+    pub agent: Arc<str>,
+    /// The guarded service it belongs to.
+    pub service: Arc<str>,
+    /// Where it stands.
+    pub role: Role,
+    /// The backends it can send to.
+    pub targets: Vec<TargetState>,
+    /// The route in force.
+    pub route: Route,
+    /// Version of the agent.
+    pub version: String,
+}
+
+/// A backend and whether it answers its probe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetState {
+    /// The set it belongs to.
+    pub slot: Slot,
+    /// Its name.
+    pub pod: Arc<str>,
+    /// Answers its health probe.
+    pub ready: bool,
+}
+
+/// The agent about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Requests not recorded because a bound was reached.
+    pub unrecorded: u64,
+    /// Requests recorded in a shared series because a bound was reached.
+    pub collapsed: u64,
+    /// Requests that should have been diverted but were served at home, as the other slot could not be reached.
+    pub divert_failed: u64,
+    /// Processor time used since the start, in microseconds.
+    pub cpu_us: u64,
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+}
+
+/// One report: what changed since an earlier one, and the state of things.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Milliseconds since the agent started.
+    pub at_ms: u64,
+    /// Epoch of the route in force.
+    pub epoch: u64,
+    /// From the ring of the last ten minutes.
+    pub replayed: bool,
+    /// Cumulative counts that changed.
+    pub totals: Totals,
+    /// Requests still unanswered, by the epoch that admitted them. A gauge: a key that is absent has none. Each key must
+    /// also be in `totals.admitted`, or it is lost on the wire.
+    pub in_flight: BTreeMap<AdmissionKey, u64>,
+    /// The backends. A gauge.
+    pub targets: Vec<TargetState>,
+    /// The agent about itself.
+    pub health: Health,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Rises with each change; an agent ignores one that is not newer than what it has.
+    pub epoch: u64,
+    /// Share of the requests for the green slot, 0 to 1.
+    pub green_share: f64,
+    /// Backends that get less than their turn; the rest of it goes to the other slot.
+    pub pods: Vec<PodShare>,
+    /// Let clients' kept-alive connections go within this many milliseconds; `None`: keep them.
+    pub let_go_ms: Option<u32>,
+}
+
+/// A backend that gets less than its turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodShare {
+    /// The set it belongs to.
+    pub slot: Slot,
+    /// Its name.
+    pub pod: Arc<str>,
+    /// The share of its turn that it keeps, 0 to 1.
+    pub share: f64,
+}
+
+/// What to look at, and how often to report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Milliseconds between reports; at least [`crate::wire::CADENCE_MS_MIN`].
+    pub cadence_ms: u32,
+    /// Limits to hold requests in flight against.
+    pub limits: Vec<Limit>,
+    /// Path prefixes that are route classes of their own.
+    pub routes: Vec<Arc<str>>,
+}
+
+/// Shortest accepted cadence, in milliseconds.
+pub const CADENCE_MS_MIN: u32 = 10;
+
+impl Route {
+    /// All requests to one slot, nobody let go.
+    #[must_use]
+    pub const fn all_to(slot: Slot, epoch: u64) -> Self {
+        let green_share = match slot {
+            Slot::Blue => 0.0,
+            Slot::Green => 1.0,
+        };
+        Self { epoch, green_share, pods: Vec::new(), let_go_ms: None }
+    }
+}
+
+fn bounded(field: &'static str, seen: usize, most: usize) -> Result<(), Invalid> {
+    if seen > most { Err(Invalid::TooMany { field, seen, most }) } else { Ok(()) }
+}
+
+fn name(field: &'static str, text: &str, least: usize) -> Result<Arc<str>, Invalid> {
+    if (least..=NAME_BYTES_MAX).contains(&text.len()) {
+        Ok(Arc::from(text))
+    } else {
+        Err(Invalid::Name { field, bytes: text.len(), least })
+    }
+}
+
+fn share(field: &'static str, value: f64) -> Result<f64, Invalid> {
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(Invalid::Share { field, value: value.to_string() }) }
+}
+
+fn part(field: &'static str, part: u64, whole: u64) -> Result<(), Invalid> {
+    if part > whole { Err(Invalid::PartOverWhole { field, part, whole }) } else { Ok(()) }
+}
+
+/// Declares how an enumeration of the crate and one of the wire stand for each other.
+macro_rules! enumeration {
+    ($ours:ident, $wire:ident, $field:literal, $($variant:ident),+) => {
+        impl $ours {
+            fn from_wire(value: i32) -> Result<Self, Invalid> {
+                match proto::$wire::try_from(value) {
+                    $(Ok(proto::$wire::$variant) => Ok(Self::$variant),)+
+                    _ => Err(Invalid::Unknown { field: $field, value }),
+                }
+            }
+
+            fn to_wire(self) -> i32 {
+                match self {
+                    $(Self::$variant => proto::$wire::$variant as i32,)+
+                }
+            }
+        }
+    };
+}
+
+enumeration!(Slot, Slot, "slot", Blue, Green);
+enumeration!(Protocol, Protocol, "protocol", Http1, Http2, Grpc);
+enumeration!(Outcome, Outcome, "outcome", Ok, ClientError, ServerError, Unreachable, ClientGone);
+enumeration!(Age, Age, "age", Current, Previous, Older);
+enumeration!(Measure, Measure, "measure", LastByte, FirstByte);
+
+impl Counts {
+    fn from_wire(field: &'static str, histogram: Option<proto::Histogram>) -> Result<Self, Invalid> {
+        let Some(proto::Histogram { gap, count, sum_us }) = histogram else { return Ok(Self::default()) };
+        let invalid = Invalid::Histogram { field, gaps: gap.len(), counts: count.len() };
+        if gap.len() != count.len() || gap.len() > BUCKETS {
+            return Err(invalid);
+        }
+        // Gaps are 32 bits wide and fewer than 2^12, so their sum fits easily.
+        let indices = gap.iter().scan(0_u64, |index, &gap| {
+            *index += u64::from(gap);
+            Some(usize::try_from(*index).unwrap_or(usize::MAX))
+        });
+        Self::from_sorted(indices.zip(count), sum_us).ok_or(invalid)
+    }
+
+    fn to_wire(&self) -> Option<proto::Histogram> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut wire = proto::Histogram { sum_us: self.sum_us, ..Default::default() };
+        let mut last = 0;
+        for (index, count) in self.iter() {
+            wire.gap.push((index - last) as u32);
+            wire.count.push(count);
+            last = index;
+        }
+        Some(wire)
+    }
+}
+
+impl Limit {
+    fn from_wire(limit: Option<proto::Limit>) -> Result<Self, Invalid> {
+        let limit = limit.ok_or(Invalid::Missing { field: "limit" })?;
+        Ok(Self { measure: Measure::from_wire(limit.measure)?, us: limit.us })
+    }
+
+    fn to_wire(self) -> proto::Limit {
+        proto::Limit { measure: self.measure.to_wire(), us: self.us }
+    }
+}
+
+impl TargetState {
+    fn from_wire(target: &proto::Target) -> Result<Self, Invalid> {
+        Ok(Self { slot: Slot::from_wire(target.slot)?, pod: name("target.pod", &target.pod, 1)?, ready: target.ready })
+    }
+
+    fn to_wire(&self) -> proto::Target {
+        proto::Target { slot: self.slot.to_wire(), pod: self.pod.to_string(), ready: self.ready }
+    }
+}
+
+fn targets(wire: &[proto::Target]) -> Result<Vec<TargetState>, Invalid> {
+    bounded("targets", wire.len(), TARGETS_MAX)?;
+    wire.iter().map(TargetState::from_wire).collect()
+}
+
+impl TryFrom<proto::Hello> for Hello {
+    type Error = Invalid;
+
+    fn try_from(hello: proto::Hello) -> Result<Self, Invalid> {
+        let role = match proto::Role::try_from(hello.role) {
+            Ok(proto::Role::Sidecar) => Role::Sidecar(Slot::from_wire(hello.slot)?),
+            Ok(proto::Role::Front) => Role::Front,
+            _ => return Err(Invalid::Unknown { field: "role", value: hello.role }),
+        };
+        Ok(Self {
+            agent: name("agent", &hello.agent, 1)?,
+            service: name("service", &hello.service, 1)?,
+            role,
+            targets: targets(&hello.targets)?,
+            route: hello.route.ok_or(Invalid::Missing { field: "route" })?.try_into()?,
+            version: name("version", &hello.version, 0)?.to_string(),
+        })
+    }
+}
+
+impl From<&Hello> for proto::Hello {
+    fn from(hello: &Hello) -> Self {
+        let (role, slot) = match hello.role {
+            Role::Sidecar(slot) => (proto::Role::Sidecar, slot.to_wire()),
+            Role::Front => (proto::Role::Front, 0),
+        };
+        Self {
+            agent: hello.agent.to_string(),
+            service: hello.service.to_string(),
+            role: role as i32,
+            slot,
+            targets: hello.targets.iter().map(TargetState::to_wire).collect(),
+            route: Some((&hello.route).into()),
+            version: hello.version.clone(),
+        }
+    }
+}
+
+impl TryFrom<proto::Report> for Report {
+    type Error = Invalid;
+
+    fn try_from(wire: proto::Report) -> Result<Self, Invalid> {
+        bounded("series", wire.series.len(), SERIES_MAX)?;
+        bounded("overdue", wire.overdue.len(), SERIES_MAX)?;
+        bounded("admissions", wire.admissions.len(), SERIES_MAX)?;
+        let mut report = Self {
+            at_ms: wire.at_ms,
+            epoch: wire.epoch,
+            replayed: wire.replayed,
+            targets: targets(&wire.targets)?,
+            ..Self::default()
+        };
+        for series in wire.series {
+            let key = SeriesKey {
+                slot: Slot::from_wire(series.slot)?,
+                pod: name("series.pod", &series.pod, 1)?,
+                route: name("series.route", &series.route, 0)?,
+                protocol: Protocol::from_wire(series.protocol)?,
+                age: Age::from_wire(series.age)?,
+                outcome: Outcome::from_wire(series.outcome)?,
+            };
+            let latency = Latency {
+                last_byte: Counts::from_wire("last_byte", series.last_byte)?,
+                first_byte: Counts::from_wire("first_byte", series.first_byte)?,
+            };
+            let known = report.totals.series.entry(key).or_default();
+            known.last_byte.merge(&latency.last_byte);
+            known.first_byte.merge(&latency.first_byte);
+        }
+        for overdue in wire.overdue {
+            part("overdue.settled", overdue.settled, overdue.crossed)?;
+            let key = OverdueKey {
+                slot: Slot::from_wire(overdue.slot)?,
+                pod: name("overdue.pod", &overdue.pod, 1)?,
+                route: name("overdue.route", &overdue.route, 0)?,
+                age: Age::from_wire(overdue.age)?,
+                limit: Limit::from_wire(overdue.limit)?,
+            };
+            let known = report.totals.overdue.entry(key).or_default();
+            known.crossed = known.crossed.max(overdue.crossed);
+            known.settled = known.settled.max(overdue.settled);
+        }
+        for admission in wire.admissions {
+            part("admission.in_flight", admission.in_flight, admission.admitted)?;
+            let key = AdmissionKey {
+                epoch: admission.epoch,
+                slot: Slot::from_wire(admission.slot)?,
+                pod: name("admission.pod", &admission.pod, 1)?,
+                route: name("admission.route", &admission.route, 0)?,
+            };
+            if admission.in_flight > 0 {
+                report.in_flight.insert(key.clone(), admission.in_flight);
+            }
+            let known = report.totals.admitted.entry(key).or_default();
+            *known = (*known).max(admission.admitted);
+        }
+        if let Some(health) = wire.health {
+            report.health = Health {
+                unrecorded: health.unrecorded,
+                collapsed: health.collapsed,
+                divert_failed: health.divert_failed,
+                cpu_us: health.cpu_us,
+                resident_bytes: health.resident_bytes,
+            };
+        }
+        Ok(report)
+    }
+}
+
+impl From<&Report> for proto::Report {
+    fn from(report: &Report) -> Self {
+        Self {
+            at_ms: report.at_ms,
+            epoch: report.epoch,
+            replayed: report.replayed,
+            series: report
+                .totals
+                .series
+                .iter()
+                .map(|(key, latency)| proto::Series {
+                    slot: key.slot.to_wire(),
+                    pod: key.pod.to_string(),
+                    route: key.route.to_string(),
+                    protocol: key.protocol.to_wire(),
+                    age: key.age.to_wire(),
+                    outcome: key.outcome.to_wire(),
+                    last_byte: latency.last_byte.to_wire(),
+                    first_byte: latency.first_byte.to_wire(),
+                })
+                .collect(),
+            overdue: report
+                .totals
+                .overdue
+                .iter()
+                .map(|(key, overdue)| proto::Overdue {
+                    slot: key.slot.to_wire(),
+                    pod: key.pod.to_string(),
+                    route: key.route.to_string(),
+                    age: key.age.to_wire(),
+                    limit: Some(key.limit.to_wire()),
+                    crossed: overdue.crossed,
+                    settled: overdue.settled,
+                })
+                .collect(),
+            // A gauge needs a place even where its count did not change, so both maps are walked.
+            admissions: report
+                .totals
+                .admitted
+                .iter()
+                .map(|(key, &admitted)| proto::Admission {
+                    epoch: key.epoch,
+                    slot: key.slot.to_wire(),
+                    pod: key.pod.to_string(),
+                    route: key.route.to_string(),
+                    admitted,
+                    in_flight: report.in_flight.get(key).copied().unwrap_or(0).min(admitted),
+                })
+                .collect(),
+            targets: report.targets.iter().map(TargetState::to_wire).collect(),
+            health: Some(proto::Health {
+                unrecorded: report.health.unrecorded,
+                collapsed: report.health.collapsed,
+                divert_failed: report.health.divert_failed,
+                cpu_us: report.health.cpu_us,
+                resident_bytes: report.health.resident_bytes,
+            }),
+        }
+    }
+}
+
+impl TryFrom<proto::Route> for Route {
+    type Error = Invalid;
+
+    fn try_from(route: proto::Route) -> Result<Self, Invalid> {
+        bounded("route.pods", route.pods.len(), TARGETS_MAX)?;
+        Ok(Self {
+            epoch: route.epoch,
+            green_share: share("route.green_share", route.green_share)?,
+            pods: route
+                .pods
+                .iter()
+                .map(|pod| {
+                    Ok(PodShare {
+                        slot: Slot::from_wire(pod.slot)?,
+                        pod: name("route.pod", &pod.pod, 1)?,
+                        share: share("route.pod.share", pod.share)?,
+                    })
+                })
+                .collect::<Result<_, _>>()?,
+            let_go_ms: route.let_go_ms,
+        })
+    }
+}
+
+impl From<&Route> for proto::Route {
+    fn from(route: &Route) -> Self {
+        Self {
+            epoch: route.epoch,
+            green_share: route.green_share,
+            pods: route
+                .pods
+                .iter()
+                .map(|pod| proto::PodShare { slot: pod.slot.to_wire(), pod: pod.pod.to_string(), share: pod.share })
+                .collect(),
+            let_go_ms: route.let_go_ms,
+        }
+    }
+}
+
+impl TryFrom<proto::Watch> for Watch {
+    type Error = Invalid;
+
+    fn try_from(watch: proto::Watch) -> Result<Self, Invalid> {
+        bounded("watch.limits", watch.limits.len(), LIMITS_MAX)?;
+        bounded("watch.routes", watch.routes.len(), ROUTES_MAX)?;
+        Ok(Self {
+            cadence_ms: watch.cadence_ms.max(CADENCE_MS_MIN),
+            limits: watch.limits.into_iter().map(|limit| Limit::from_wire(Some(limit))).collect::<Result<_, _>>()?,
+            routes: watch.routes.iter().map(|route| name("watch.route", route, 1)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&Watch> for proto::Watch {
+    fn from(watch: &Watch) -> Self {
+        Self {
+            cadence_ms: watch.cadence_ms,
+            limits: watch.limits.iter().map(|limit| limit.to_wire()).collect(),
+            routes: watch.routes.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

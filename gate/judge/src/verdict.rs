@@ -1,0 +1,123 @@
+//! What the judge says, in one form for CI, alert, event and page.
+
+use std::fmt;
+
+/// The state of the decision. Only [`Verdict::Revert`] is terminal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing is wrong, and not enough was seen to say that all is well.
+    Watching(Progress),
+    /// Sharp evidence of harm: traffic is diverted, all but a trickle, until it is proven or lifted.
+    Suspect(Reason),
+    /// Proven or persistent harm by green: traffic goes back to blue.
+    Revert(Reason),
+    /// Every pass rule holds, and the time of this checkpoint has come.
+    Pass(Checkpoint),
+    /// Harm is seen, but reverting would not help, or a person asked to wait.
+    Hold(Reason),
+    /// The time to decide is over and the evidence does not reach either way.
+    Inconclusive(Reason),
+}
+
+/// A moment at which a release is looked at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// `bake`, or the time after the switch as it was written (`30m`, `2h`, `24h`).
+    pub name: String,
+    /// When it was passed, in milliseconds since the release began.
+    pub at_ms: u64,
+    /// What was seen, for people.
+    pub text: String,
+}
+
+/// How far the evidence is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Requests of green that were counted.
+    pub requests: u64,
+    /// Requests that the slowest pass rule still needs at the present rate; `None` when it would never get there.
+    pub requests_needed: Option<u64>,
+    /// What was seen and what is missing, for people ("812 of 2,995 requests needed").
+    pub text: String,
+}
+
+/// Why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The rule as the operator wrote it; empty when a person decided.
+    pub rule: String,
+    /// The whole story in one sentence, the same everywhere.
+    pub text: String,
+    /// What was measured against the rule's limit, where it has one.
+    pub measured: Option<Measured>,
+    /// Evidence against its threshold, for proven rules.
+    pub evidence: Option<Evidence>,
+    /// Requests of green that were counted.
+    pub requests: u64,
+    /// Of those, bad by this rule.
+    pub bad: u64,
+    /// Green pods seen.
+    pub pods: u32,
+    /// The one pod that is at fault, where it is only one.
+    pub pod: Option<String>,
+    /// Since when it holds, in milliseconds since the release began.
+    pub since_ms: u64,
+}
+
+/// A measured value against its limit, both in `unit`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// What was seen.
+    pub value: f64,
+    /// What the rule allows.
+    pub limit: f64,
+    /// `ratio`, `ms` or `count`.
+    pub unit: &'static str,
+}
+
+/// Evidence as a logarithm, and the threshold it must reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// ln E.
+    pub ln_e: f64,
+    /// ln(1/alpha).
+    pub threshold: f64,
+}
+
+impl Verdict {
+    /// One word for a column: `watching`, `suspect`, `revert`, `pass`, `hold`, `inconclusive`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Watching(_) => "watching",
+            Self::Suspect(_) => "suspect",
+            Self::Revert(_) => "revert",
+            Self::Pass(_) => "pass",
+            Self::Hold(_) => "hold",
+            Self::Inconclusive(_) => "inconclusive",
+        }
+    }
+
+    /// Why, where there is a reason.
+    #[must_use]
+    pub const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Suspect(reason) | Self::Revert(reason) | Self::Hold(reason) | Self::Inconclusive(reason) => {
+                Some(reason)
+            }
+            Self::Watching(_) | Self::Pass(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Watching(progress) => f.write_str(&progress.text),
+            Self::Pass(checkpoint) => f.write_str(&checkpoint.text),
+            Self::Suspect(reason) | Self::Revert(reason) | Self::Hold(reason) | Self::Inconclusive(reason) => {
+                f.write_str(&reason.text)
+            }
+        }
+    }
+}
