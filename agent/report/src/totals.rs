@@ -13,6 +13,14 @@ pub struct Latency {
     pub first_byte: Counts,
 }
 
+impl Latency {
+    /// Nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last_byte.is_empty() && self.first_byte.is_empty()
+    }
+}
+
 /// Requests that were seen over a limit while in flight. Both counts only grow.
 ///
 /// A request counts against the limit once: when it crosses. `crossed - settled` is therefore what the histograms do not
@@ -43,15 +51,16 @@ impl Totals {
     /// more behind the newest are dropped on both sides.
     pub fn merge(&mut self, newer: &Self) -> Self {
         let mut growth = Self::default();
-        for (key, latency) in &newer.series {
+        for (key, latency) in newer.series.iter().filter(|(_, latency)| !latency.is_empty()) {
             let seen = match self.series.get_mut(key) {
                 Some(seen) => seen,
                 None => self.series.entry(key.clone()).or_default(),
             };
             let last_byte = seen.last_byte.merge(&latency.last_byte);
             let first_byte = seen.first_byte.merge(&latency.first_byte);
-            if !(last_byte.is_empty() && first_byte.is_empty()) {
-                growth.series.insert(key.clone(), Latency { last_byte, first_byte });
+            let grown = Latency { last_byte, first_byte };
+            if !grown.is_empty() {
+                growth.series.insert(key.clone(), grown);
             }
         }
         for (key, overdue) in &newer.overdue {
@@ -87,8 +96,9 @@ impl Totals {
             let known = acknowledged.series.get(key).unwrap_or(&nothing);
             let last_byte = latency.last_byte.since(&known.last_byte);
             let first_byte = latency.first_byte.since(&known.first_byte);
-            if !(last_byte.is_empty() && first_byte.is_empty()) {
-                changed.series.insert(key.clone(), Latency { last_byte, first_byte });
+            let grown = Latency { last_byte, first_byte };
+            if !grown.is_empty() {
+                changed.series.insert(key.clone(), grown);
             }
         }
         changed.overdue.extend(
