@@ -1,0 +1,22 @@
+# What CI runs, and what a developer runs before a commit.
+
+# Everything CI checks.
+check:
+    .ci/run
+
+# All tests, as in the README.
+test:
+    cargo test --workspace --locked
+
+# Code compiled from report.proto, and the OpenAPI document: write them anew.
+generate:
+    BLUEBACK_BLESS=1 cargo test --locked -p blueback-tests --test tidy generated
+    BLUEBACK_BLESS=1 cargo test --locked -p blueback-gate openapi
+
+# The demo.
+demo *args:
+    cargo run --bin blueback -- demo {{args}}
+
+# Format everything.
+fmt:
+    cargo fmt --all
