@@ -23,13 +23,14 @@ impl Latency {
 
 /// Requests that were seen over a limit while in flight. Both counts only grow.
 ///
-/// A request counts against the limit once: when it crosses. `crossed - settled` is therefore what the histograms do not
-/// hold yet, and growth of (over the limit) + `crossed` - `settled` counts every request exactly once.
+/// A request counts against the limit once: when it crosses. Over all ages `crossed - settled` is what the histograms do not
+/// hold yet, and growth of (over the limit) + `crossed` - `settled` counts every request exactly once. Of a single age it
+/// may be negative: a request crosses under the age it has then and settles under the age it ends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overdue {
     /// Crossed the limit in flight.
     pub crossed: u64,
-    /// Of those, ended since; they are in the histogram now.
+    /// Crossed before, ended since; they are in the histogram now.
     pub settled: u64,
 }
 

@@ -67,7 +67,7 @@ pub enum Invalid {
         /// What it was, as text.
         value: String,
     },
-    /// More requests settled than crossed, or in flight than admitted.
+    /// More requests in flight than admitted.
     #[error("{field}: {part} is more than the {whole} it is a part of")]
     PartOverWhole {
         /// Which field.
@@ -370,7 +370,8 @@ impl TryFrom<proto::Report> for Report {
             known.first_byte.merge(&latency.first_byte);
         }
         for overdue in wire.overdue {
-            part("overdue.settled", overdue.settled, overdue.crossed)?;
+            // A request may cross under one age and end under the next, so settled is a part of crossed only over all ages,
+            // and a report need not carry all of them.
             let key = OverdueKey {
                 slot: Slot::from_wire(overdue.slot)?,
                 pod: name("overdue.pod", &overdue.pod, 1)?,

@@ -197,3 +197,23 @@ fn a_share_is_between_zero_and_one() {
         assert!(matches!(Route::try_from(wire), Err(Invalid::Share { .. })), "{wrong}");
     }
 }
+
+/// A request crosses a limit under one epoch and ends under the next one: its age has settled more than it has crossed.
+#[test]
+fn a_hang_that_ends_after_the_share_fell_is_accepted() {
+    let overdue = |age: proto::Age, crossed, settled| proto::Overdue {
+        slot: proto::Slot::Green as i32,
+        pod: "pod-1".into(),
+        age: age as i32,
+        limit: Some(proto::Limit { measure: proto::Measure::LastByte as i32, us: 500_000 }),
+        crossed,
+        settled,
+        ..Default::default()
+    };
+    let wire = proto::Report {
+        overdue: vec![overdue(proto::Age::Current, 1, 0), overdue(proto::Age::Previous, 0, 1)],
+        ..Default::default()
+    };
+    let report = Report::try_from(wire).expect("it is what agents send");
+    assert_eq!(report.totals.overdue.len(), 2);
+}

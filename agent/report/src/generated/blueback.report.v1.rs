@@ -136,7 +136,7 @@ pub struct Overdue {
     /// Crossed the limit in flight.
     #[prost(uint64, tag = "6")]
     pub crossed: u64,
-    /// Of those, ended since.
+    /// Crossed before (perhaps under a younger age), ended since.
     #[prost(uint64, tag = "7")]
     pub settled: u64,
 }
