@@ -125,9 +125,11 @@ proptest! {
         }
         latencies.sort_unstable();
         let rank = (latencies.len() * per_mille).div_ceil(1000).max(1);
-        let exact = latencies[rank - 1] as f64;
+        // The quantile as a float may be a hair above the rank it stands for; then the next latency is meant.
+        let (exact, next) = (latencies[rank - 1] as f64, latencies[rank.min(latencies.len() - 1)] as f64);
         let estimate = counts.quantile_us(per_mille as f64 / 1000.0).expect("something was counted") as f64;
-        prop_assert!((estimate - exact).abs() <= 0.01 * exact, "p{per_mille}: {estimate} against {exact}");
+        let near = |exact: f64| (estimate - exact).abs() <= 0.01 * exact;
+        prop_assert!(near(exact) || near(next), "p{per_mille}: {estimate} against {exact} or {next}");
     }
 
     /// A request in flight crosses a limit exactly when it would be counted over it, were it to end now.
