@@ -48,7 +48,7 @@ fn build(built: &OnceLock<Result<(), String>>, options: &[&str]) -> anyhow::Resu
 }
 
 /// The folder that cargo builds into: the test runs from a file inside it.
-fn target_folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
     Ok(folder.context("the test does not run from cargo's target folder")?.to_path_buf())

@@ -1,5 +1,31 @@
-//! What the tests share: the built binaries, running processes, and waiting for conditions.
+//! What the tests share: the built binaries, running processes, guarded services under load, and waiting for conditions.
+//!
+//! Nothing here sleeps for a guessed time: [`until`] waits for a condition and says what it last saw when it gives up.
 
+mod apart;
 mod binary;
+mod folder;
+mod guarded;
+mod http;
+mod ports;
+mod process;
+mod scripted;
+mod stage;
+mod story;
+mod traffic;
+mod turn;
+mod waiting;
 
+pub use apart::Apart;
 pub use binary::{binary, release_binary};
+pub use folder::Folder;
+pub use guarded::Guarded;
+pub use http::{Answer, get, post};
+pub use ports::free_address;
+pub use process::{Process, Ran, run};
+pub use scripted::{Scripted, targets};
+pub use stage::{Plan, Stage};
+pub use story::{Story, criterion, moment};
+pub use traffic::{Asked, Traffic};
+pub use turn::{Turn, turn};
+pub use waiting::{POLL, until};

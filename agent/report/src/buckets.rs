@@ -116,13 +116,14 @@ impl Counts {
         (!self.is_empty()).then(|| self.to_hdr().value_at_quantile(quantile).min(LATENCY_US_MAX))
     }
 
-    /// The same counts as an HDR histogram.
+    /// The same counts as an HDR histogram. A count above 2^52 (no honest agent ever gets there) is taken for that, so that
+    /// the sum over all buckets cannot overflow.
     #[must_use]
     pub fn to_hdr(&self) -> Histogram<u64> {
         let mut hdr =
             Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("the bounds are constants that HDR accepts");
         for (index, count) in self.iter() {
-            hdr.saturating_record_n(lowest_us(index), count);
+            hdr.saturating_record_n(lowest_us(index), count.min(1 << 52));
         }
         hdr
     }

@@ -166,3 +166,10 @@ fn the_longest_latency_has_the_last_bucket() {
 fn nothing_has_no_quantile() {
     assert_eq!(Counts::default().quantile_us(0.5), None);
 }
+
+#[test]
+fn counts_beyond_all_reason_have_a_quantile() {
+    let counts = Counts::from_sorted((0..BUCKETS).map(|index| (index, u64::MAX)), u64::MAX).expect("indices rise");
+    assert!(counts.quantile_us(0.5).is_some());
+    assert_eq!(counts.total(), u64::MAX);
+}

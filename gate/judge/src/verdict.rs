@@ -56,6 +56,8 @@ pub struct Reason {
     pub requests: u64,
     /// Of those, bad by this rule.
     pub bad: u64,
+    /// Requests that the rule still needs, where that is what is missing.
+    pub requests_needed: Option<u64>,
     /// Green pods seen.
     pub pods: u32,
     /// The one pod that is at fault, where it is only one.

@@ -112,7 +112,8 @@ pub struct Moment {
     /// Milliseconds since the switch.
     pub after_ms: u64,
     /// What: `switched`, `shielded`, `probing`, `opened`, `shared`, `held`, `proven`, `diverted`, `reverted`, `verified`,
-    /// `released`, `announced`, `passed`, `inconclusive`, `resumed`, `signal`, `failed`, `stepped`, `superseded`.
+    /// `released`, `announced`, `passed`, `inconclusive`, `resumed`, `signal`, `failed`, `stepped`, `superseded`,
+    /// `suspect` (harm is seen, but there is no shield), `alert`, `done`, `restarted` (the gate was).
     pub what: String,
     /// The story for people.
     pub text: String,
@@ -151,6 +152,20 @@ pub struct Verdict {
     pub since_ms: Option<u64>,
 }
 
+/// The verdict on a release, and where the release is in its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseVerdict {
+    /// The release.
+    pub release: String,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its revision; give it back as `after` to wait for the next change.
+    pub revision: u64,
+    /// What the judge says.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
 /// Evidence of a release, rule by rule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
@@ -171,7 +186,7 @@ pub struct Criterion {
     pub rule: String,
     /// `revert`, `pass` or `alert`.
     pub list: String,
-    /// `proven`, `persistent` or `pass`.
+    /// `proven`, `persistent`, `pass`, `signal` or `pods`.
     pub kind: String,
     /// Counted requests of the candidate and the bad ones among them.
     pub candidate: Tally,

@@ -1,0 +1,58 @@
+//! The agent's binary.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use blueback_agent::{Agent, Flags};
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+/// What clap itself exits with when flags are wrong.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    tell_logs();
+    let config = match flags.into_config() {
+        Ok(config) => config,
+        Err(errors) => {
+            for error in errors.0 {
+                error!("{error}");
+            }
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.context("runtime").and_then(|runtime| {
+        runtime.block_on(async {
+            let agent = Agent::start(config).await?;
+            let signal = asked_to_stop().await?;
+            info!(signal, "Draining");
+            agent.drain().await;
+            Ok(())
+        })
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn asked_to_stop() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}

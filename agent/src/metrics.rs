@@ -1,0 +1,259 @@
+//! What the agent shows to Prometheus. Every name is declared here and nowhere else.
+//!
+//! Made from the reporter's counts at each scrape, so requests pay nothing for it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use blueback_report::{Counts, Outcome, Report, Slot};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::control::Control;
+use crate::recorder::{Recorder, Refused};
+
+/// Upper edges of the latency histogram in microseconds, from what a cache answers in to what a client gives up at.
+const EDGES_US: [u64; 14] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000, 30_000_000,
+];
+
+/// Renders `/metrics`.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Process metrics: processor time, memory, files, start time.
+    process: Registry,
+    control: Rc<Control>,
+}
+
+impl Metrics {
+    /// Of this agent.
+    #[must_use]
+    pub fn new(control: Rc<Control>) -> Self {
+        let process = Registry::new();
+        let collector = prometheus::process_collector::ProcessCollector::for_self();
+        process.register(Box::new(collector)).expect("it is the only collector of this registry");
+        Self { process, control }
+    }
+
+    /// Text in Prometheus' exposition format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut families = self.families();
+        families.extend(self.process.gather());
+        let mut text = Vec::new();
+        // A family without metrics is refused by the encoder, and says nothing anyway.
+        families.retain(|family| !family.get_metric().is_empty());
+        TextEncoder::new().encode(&families, &mut text).expect("writing to memory does not fail");
+        String::from_utf8(text).expect("the encoder writes text")
+    }
+
+    fn families(&self) -> Vec<MetricFamily> {
+        let report = self.control.reporter.borrow_mut().state();
+        let table = self.control.router.table();
+        let gate = &self.control.gate;
+        let reporter = self.control.reporter.borrow();
+        let own = |count: fn(&Recorder) -> u64| {
+            reporter.recorders().iter().map(|recorder| count(recorder)).sum::<u64>() as f64
+        };
+        let refused = Refused::ALL.map(|why| {
+            let count: u64 =
+                reporter.recorders().iter().map(|recorder| recorder.own.refused[why as usize].load(Relaxed)).sum();
+            counter(&[("why", why.as_str())], count as f64)
+        });
+        let ready = report.targets.iter().map(|target| {
+            gauge(&[("slot", target.slot.as_str()), ("pod", &target.pod)], f64::from(u8::from(target.ready)))
+        });
+        let one = |name, help, value| family(name, help, MetricType::COUNTER, vec![counter(&[], value)]);
+        let level = |name, help, value| family(name, help, MetricType::GAUGE, vec![gauge(&[], value)]);
+        let mut families = requests(&report);
+        families.extend([
+            in_flight(&report),
+            family(
+                "blueback_agent_backend_ready",
+                "Whether the backend answers its probe.",
+                MetricType::GAUGE,
+                ready.collect(),
+            ),
+            level("blueback_agent_connections", "Client connections open.", own(|r| r.own.connections.load(Relaxed))),
+            one(
+                "blueback_agent_connections_total",
+                "Client connections accepted.",
+                own(|r| r.own.accepted.load(Relaxed)),
+            ),
+            one(
+                "blueback_agent_backend_connections_total",
+                "Connections opened to backends.",
+                own(|r| r.own.connected.load(Relaxed)),
+            ),
+            level("blueback_agent_tunnels", "Upgraded connections open.", own(|r| r.own.tunnels.load(Relaxed))),
+            one(
+                "blueback_agent_retries_total",
+                "Requests sent again on a fresh connection, as a kept one had closed.",
+                own(|r| r.own.retried.load(Relaxed)),
+            ),
+            family(
+                "blueback_agent_refused_total",
+                "Requests and connections that the agent itself refused.",
+                MetricType::COUNTER,
+                refused.to_vec(),
+            ),
+            level("blueback_agent_epoch", "Epoch of the route in force.", report.epoch as f64),
+            level("blueback_agent_green_share_ratio", "Share of requests for the green slot.", table.route.green_share),
+            level(
+                "blueback_agent_gate_connected",
+                "Whether a gate hears us.",
+                f64::from(u8::from(gate.connected.get())),
+            ),
+            one(
+                "blueback_agent_gate_reconnects_total",
+                "Streams to the gate opened again.",
+                gate.reconnects.get() as f64,
+            ),
+            one("blueback_agent_reports_sent_total", "Reports sent.", gate.sent.get() as f64),
+            one(
+                "blueback_agent_reports_replaced_total",
+                "Reports replaced by a newer one before they were sent.",
+                gate.replaced.get() as f64,
+            ),
+            one(
+                "blueback_agent_reports_acknowledged_total",
+                "Acknowledgements of the gate.",
+                gate.acknowledged.get() as f64,
+            ),
+            one(
+                "blueback_agent_unrecorded_total",
+                "Requests not recorded, or not seen in flight, as a bound was reached.",
+                report.health.unrecorded as f64,
+            ),
+            one(
+                "blueback_agent_collapsed_total",
+                "Requests recorded under the route other, as a bound was reached.",
+                report.health.collapsed as f64,
+            ),
+            one(
+                "blueback_agent_divert_failed_total",
+                "Requests served at home, as the other slot could not be reached.",
+                report.health.divert_failed as f64,
+            ),
+        ]);
+        families
+    }
+}
+
+/// Totals of one slot and route, by outcome, with the latencies of all of them.
+#[derive(Default)]
+struct Sum {
+    by_outcome: BTreeMap<Outcome, u64>,
+    latency: Counts,
+}
+
+fn requests(report: &Report) -> Vec<MetricFamily> {
+    let mut sums: BTreeMap<(Slot, &str), Sum> = BTreeMap::new();
+    for (key, latency) in &report.totals.series {
+        let sum = sums.entry((key.slot, &*key.route)).or_default();
+        *sum.by_outcome.entry(key.outcome).or_default() += latency.last_byte.total();
+        sum.latency.add(&latency.last_byte);
+    }
+    let requests = sums.iter().flat_map(|(&(slot, route), sum)| {
+        sum.by_outcome.iter().map(move |(&outcome, &count)| {
+            counter(&[("slot", slot.as_str()), ("route", route), ("outcome", outcome_label(outcome))], count as f64)
+        })
+    });
+    let requests = requests.collect();
+    let durations =
+        sums.iter().map(|(&(slot, route), sum)| histogram(&[("slot", slot.as_str()), ("route", route)], &sum.latency));
+    vec![
+        family(
+            "blueback_agent_requests_total",
+            "Requests that ended, by who answered and how.",
+            MetricType::COUNTER,
+            requests,
+        ),
+        family(
+            "blueback_agent_request_duration_seconds",
+            "Time until the last byte of the response.",
+            MetricType::HISTOGRAM,
+            durations.collect(),
+        ),
+    ]
+}
+
+fn in_flight(report: &Report) -> MetricFamily {
+    let mut sums: BTreeMap<(Slot, &str), u64> = BTreeMap::new();
+    for key in report.totals.admitted.keys() {
+        *sums.entry((key.slot, &*key.pod)).or_default() += report.in_flight.get(key).copied().unwrap_or(0);
+    }
+    let gauges =
+        sums.into_iter().map(|((slot, pod), count)| gauge(&[("slot", slot.as_str()), ("pod", pod)], count as f64));
+    family("blueback_agent_in_flight_requests", "Requests not yet answered.", MetricType::GAUGE, gauges.collect())
+}
+
+fn outcome_label(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::ClientError => "client_error",
+        Outcome::ServerError => "server_error",
+        Outcome::Unreachable => "unreachable",
+        Outcome::ClientGone => "client_gone",
+    }
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let mut metric = Metric::default();
+    metric.set_label(
+        labels
+            .iter()
+            .map(|&(name, value)| {
+                let mut pair = LabelPair::default();
+                pair.set_name(name.to_owned());
+                pair.set_value(value.to_owned());
+                pair
+            })
+            .collect(),
+    );
+    metric
+}
+
+fn counter(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut metric = labelled(labels);
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut metric = labelled(labels);
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram(labels: &[(&str, &str)], counts: &Counts) -> Metric {
+    let total = counts.total();
+    let buckets = EDGES_US.map(|edge| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(edge as f64 / 1e6);
+        bucket.set_cumulative_count(total - counts.over(edge));
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_sample_count(total);
+    histogram.set_sample_sum(counts.sum_us as f64 / 1e6);
+    histogram.set_bucket(buckets.to_vec());
+    let mut metric = labelled(labels);
+    metric.set_histogram(histogram);
+    metric
+}

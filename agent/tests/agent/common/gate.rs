@@ -1,0 +1,207 @@
+//! A gate that writes down what it hears and says what it is told.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use blueback_report::wire::proto::{self, from_agent, to_agent};
+use blueback_report::{Hello, Limit, Measure, Report, Route, Totals, Watch};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+#[expect(
+    unused_qualifications,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::allow_attributes,
+    reason = "generated"
+)]
+#[rustfmt::skip]
+#[path = "../../../../gate/src/generated/blueback.report.v1.rs"]
+mod generated;
+
+use generated::intake_server::{Intake, IntakeServer};
+
+/// What one stream brought.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) hello: Option<Hello>,
+    pub(crate) reports: Vec<Report>,
+}
+
+/// What a gate does with each stream, and what it heard.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// One for each stream, in order.
+    streams: Mutex<Vec<Heard>>,
+    /// The newest stream's way back.
+    back: Mutex<Option<mpsc::Sender<Result<proto::ToAgent, Status>>>>,
+    /// What Welcome says.
+    merged_ms: Mutex<u64>,
+    /// Whether reports are acknowledged.
+    silent: Mutex<bool>,
+    /// Everything merged, over all streams.
+    pub(crate) totals: Mutex<Totals>,
+}
+
+pub(crate) struct Gate {
+    pub(crate) address: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
+    stop: watch::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+struct Service(Arc<Shared>, watch::Receiver<()>);
+
+#[tonic::async_trait]
+impl Intake for Service {
+    type StreamStream = Pin<Box<dyn Stream<Item = Result<proto::ToAgent, Status>> + Send>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<proto::FromAgent>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let shared = self.0.clone();
+        let mut stopped = self.1.clone();
+        let (back, answers) = mpsc::channel(64);
+        let number = {
+            let mut streams = shared.streams.lock().expect("no panic");
+            streams.push(Heard::default());
+            streams.len() - 1
+        };
+        let mut messages = request.into_inner();
+        tokio::spawn(async move {
+            loop {
+                let message = tokio::select! {
+                    message = messages.message() => message,
+                    _ = stopped.changed() => return,
+                };
+                let Ok(Some(proto::FromAgent { message: Some(message) })) = message else { return };
+                match message {
+                    from_agent::Message::Hello(hello) => {
+                        let merged_ms = *shared.merged_ms.lock().expect("no panic");
+                        let welcome = to_agent::Message::Welcome(proto::Welcome { merged_ms });
+                        let _ = back.send(Ok(proto::ToAgent { message: Some(welcome) })).await;
+                        shared.streams.lock().expect("no panic")[number].hello =
+                            Some(hello.try_into().expect("a valid Hello"));
+                        *shared.back.lock().expect("no panic") = Some(back.clone());
+                    }
+                    from_agent::Message::Report(report) => {
+                        let report = Report::try_from(report).expect("a valid report");
+                        let at_ms = report.at_ms;
+                        shared.totals.lock().expect("no panic").merge(&report.totals);
+                        shared.streams.lock().expect("no panic")[number].reports.push(report);
+                        if !*shared.silent.lock().expect("no panic") {
+                            let ack = to_agent::Message::Ack(proto::Ack { at_ms });
+                            let _ = back.send(Ok(proto::ToAgent { message: Some(ack) })).await;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+impl Gate {
+    pub(crate) async fn start() -> Self {
+        Self::at(super::any_port(), Arc::default()).await
+    }
+
+    /// Listens on an address, and goes on with what another gate heard.
+    pub(crate) async fn at(address: SocketAddr, shared: Arc<Shared>) -> Self {
+        let listener = loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => break listener,
+                // The gate before it is just going.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let address = listener.local_addr().expect("it is bound");
+        let (stop, stopped) = watch::channel(());
+        let service = IntakeServer::new(Service(shared.clone(), stopped.clone()));
+        let served = tokio::spawn(async move {
+            let mut stopped = stopped;
+            let incoming = TcpListenerStream::new(listener);
+            let mut connections = incoming.map(|stream| stream);
+            let stop = async move {
+                let _ = stopped.changed().await;
+            };
+            tokio::select! {
+                _ = Server::builder().add_service(service).serve_with_incoming(&mut connections) => {}
+                () = stop => {}
+            }
+        });
+        Self { address, shared, stop, served }
+    }
+
+    pub(crate) fn uri(&self) -> http::Uri {
+        format!("http://{}", self.address).parse().expect("a URL")
+    }
+
+    /// Gone without a word.
+    pub(crate) async fn kill(self) -> Arc<Shared> {
+        self.stop.send_replace(());
+        self.served.abort();
+        let _ = self.served.await;
+        *self.shared.back.lock().expect("no panic") = None;
+        self.shared
+    }
+
+    pub(crate) fn streams(&self) -> Vec<Heard> {
+        self.shared.streams.lock().expect("no panic").clone()
+    }
+
+    /// What the newest stream brought.
+    pub(crate) fn heard(&self) -> Heard {
+        self.streams().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.shared.totals.lock().expect("no panic").clone()
+    }
+
+    pub(crate) fn welcome_with(&self, merged_ms: u64) {
+        *self.shared.merged_ms.lock().expect("no panic") = merged_ms;
+    }
+
+    pub(crate) fn be_silent(&self, silent: bool) {
+        *self.shared.silent.lock().expect("no panic") = silent;
+    }
+
+    pub(crate) async fn say(&self, message: to_agent::Message) {
+        super::until("the agent connects", || async { self.shared.back.lock().expect("no panic").is_some() }).await;
+        let back = self.shared.back.lock().expect("no panic").clone().expect("just seen");
+        back.send(Ok(proto::ToAgent { message: Some(message) })).await.expect("the agent listens");
+    }
+
+    /// Commands a route and waits until it is in force.
+    pub(crate) async fn route(
+        &self,
+        agent: &blueback_agent::Agent,
+        epoch: u64,
+        green_share: f64,
+        let_go_ms: Option<u32>,
+    ) {
+        let route = Route { epoch, green_share, pods: Vec::new(), let_go_ms };
+        self.say(to_agent::Message::Route((&route).into())).await;
+        super::until("the route is in force", || async { agent.epoch() == epoch }).await;
+    }
+
+    /// Watches last-byte and first-byte limits in microseconds at a cadence of 20 ms, and waits until it reports so.
+    pub(crate) async fn watch(&self, limits_us: &[u64], routes: &[&str]) {
+        let limits = limits_us
+            .iter()
+            .flat_map(|&us| [Measure::LastByte, Measure::FirstByte].map(|measure| Limit { measure, us }));
+        let routes = routes.iter().map(|&route| route.into()).collect();
+        let watch = Watch { cadence_ms: 20, limits: limits.collect(), routes };
+        self.say(to_agent::Message::Watch((&watch).into())).await;
+        let before = self.heard().reports.len();
+        super::until("reports come quickly", || async { self.heard().reports.len() > before + 3 }).await;
+    }
+}

@@ -1,0 +1,2 @@
+//! How many reports a second one core merges and judges.
+fn main() {}

@@ -1,0 +1,442 @@
+//! What can be typed. The only place that reads flags and the environment.
+//!
+//! Single values are parsed here, with an error that says what would be accepted. What needs several flags, a file or a
+//! name lookup is checked by the command, which reports all it finds at once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use blueback_gate::api::types::Slot;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::client::Gate;
+use crate::exit::Failure;
+use crate::words;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "blueback",
+    version,
+    about = "Rollback gate for blue-green releases: sees every request, reverts in well under a second",
+    arg_required_else_help = true,
+    after_help = "Examples:
+  blueback demo
+  blueback guard --listen 0.0.0.0:8080 --blue 10.0.0.1:9001 --green 10.0.0.2:9001
+  blueback switch --to green --await
+
+Exit codes of await and switch --await:
+  0 passed, 10 reverted, 11 held, 12 inconclusive, 13 no verdict within the timeout,
+  1 the gate could not be reached or failed, 2 wrong usage"
+)]
+pub struct Cli {
+    /// What to log to stderr: off, error, warn, info, debug, or a filter by module [default: warn; guard: info]
+    #[arg(long, global = true, env = "BLUEBACK_LOG", value_name = "FILTER", value_parser = words::log_filter)]
+    pub log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// What to log: as told, or what suits the command. A server says what it does; the others tell their story
+    /// themselves, and the demo's gate would only say it twice.
+    #[must_use]
+    pub fn log_filter(&self) -> &str {
+        match (&self.log, &self.command) {
+            (Some(filter), _) => filter,
+            (None, Command::Guard(_)) => "info",
+            (None, Command::Demo(_)) => "error",
+            (None, _) => "warn",
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Guard a service in one process: front router and gate, no Kubernetes needed
+    Guard(GuardArgs),
+    /// Switch a service to green or blue, which starts a watched release
+    Switch(SwitchArgs),
+    /// Wait for the verdict of a release
+    #[command(name = "await")]
+    Await(AwaitArgs),
+    /// Show what is guarded
+    Status(StatusArgs),
+    /// List releases, newest first
+    Releases(ReleasesArgs),
+    /// Tell the story of a release: verdict, timeline, rules and what was measured
+    Explain(ExplainArgs),
+    /// Send the traffic of a live release back to what served before
+    Revert(DecideArgs),
+    /// Stop a live release from passing or reverting by itself until resumed
+    Hold(DecideArgs),
+    /// Let a held release go on
+    Resume(DecideArgs),
+    /// Check a rules file and say how fast each rule can tell
+    Check(CheckArgs),
+    /// See it work: two sample servers, load, a release that goes wrong, the revert; in under a minute
+    Demo(DemoArgs),
+    /// Serve as a sample application
+    #[command(hide = true)]
+    SampleApp(SampleArgs),
+}
+
+/// Which gate to talk to.
+#[derive(Clone, Debug, Args)]
+pub struct GateArgs {
+    /// URL of the gate
+    #[arg(long, env = "BLUEBACK_GATE", value_name = "URL", default_value = "http://127.0.0.1:7070")]
+    pub gate: String,
+    /// File that holds the token for the gate; BLUEBACK_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl GateArgs {
+    /// The gate, with the token of the file or else of the environment.
+    ///
+    /// # Errors
+    /// All that is wrong with either.
+    pub fn client(&self) -> Result<Gate, Failure> {
+        let token = match &self.token_file {
+            Some(file) => read_token(file).map(Some).map_err(|error| format!("--token-file: {error}")),
+            None => Ok(std::env::var("BLUEBACK_TOKEN").ok().filter(|token| !token.is_empty())),
+        };
+        let gate = Gate::new(&self.gate, None).map_err(|error| format!("--gate: {error}"));
+        match (token, gate) {
+            (Ok(token), Ok(_)) => Gate::new(&self.gate, token).map_err(Failure::usage),
+            (token, gate) => Err(Failure::Usage([token.err(), gate.err()].into_iter().flatten().collect())),
+        }
+    }
+}
+
+/// The token in a file, which must hold nothing else.
+///
+/// # Errors
+/// In words, when it cannot be read or holds no token.
+pub fn read_token(file: &std::path::Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{}: accepted: one token of visible ASCII characters", file.display()));
+    }
+    Ok(token.to_owned())
+}
+
+/// Who decides.
+#[derive(Clone, Debug, Args)]
+pub struct ByArgs {
+    /// Who asks, for the record
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, default_value = "unknown")]
+    pub by: String,
+}
+
+/// A slot as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SlotArg {
+    /// The blue backends
+    Blue,
+    /// The green backends
+    Green,
+}
+
+impl From<SlotArg> for Slot {
+    fn from(slot: SlotArg) -> Self {
+        match slot {
+            SlotArg::Blue => Self::Blue,
+            SlotArg::Green => Self::Green,
+        }
+    }
+}
+
+impl From<SlotArg> for blueback_report::Slot {
+    fn from(slot: SlotArg) -> Self {
+        match slot {
+            SlotArg::Blue => Self::Blue,
+            SlotArg::Green => Self::Green,
+        }
+    }
+}
+
+/// `guard`. Addresses are checked by the command, so that all errors are told at once.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback guard --listen 0.0.0.0:8080 --blue 127.0.0.1:9001 --green 127.0.0.1:9002
+  blueback guard --listen 0.0.0.0:8080 --blue a1:80,a2:80 --green b1:80,b2:80 --rules rules.yaml --store /var/lib/blueback
+
+SIGTERM or SIGINT drains: what is in flight is finished, then it ends.")]
+pub struct GuardArgs {
+    /// Where clients connect
+    #[arg(long, value_name = "ADDR")]
+    pub listen: String,
+    /// The blue backends, separated by commas
+    #[arg(long, value_name = "ADDRS")]
+    pub blue: String,
+    /// The green backends, separated by commas
+    #[arg(long, value_name = "ADDRS")]
+    pub green: String,
+    /// Name of the service
+    #[arg(long, value_name = "NAME", default_value = "app")]
+    pub name: String,
+    /// Which backends serve now
+    #[arg(long, value_enum, value_name = "blue|green", default_value = "blue", hide_possible_values = true)]
+    pub serving: SlotArg,
+    /// Rules file (YAML); see `blueback check`
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Where the API listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub api: String,
+    /// Folder that keeps releases over a restart; without it they are in memory only
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Threads that carry traffic; as many as there are cores unless told
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// Makes the choice of backends repeatable
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Path that tells whether a backend is ready; without it, that it accepts connections
+    #[arg(long, value_name = "PATH")]
+    pub probe: Option<String>,
+    /// File that holds the token which the API asks of those who decide; without it the API must be on loopback
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// How to wait.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// Checkpoint to wait for: bake, a later one such as 30m, or done for all of them
+    #[arg(long, value_name = "NAME", default_value = "bake")]
+    pub until: String,
+    /// Longest wait
+    #[arg(long, value_name = "TIME", default_value = "40m", value_parser = words::duration)]
+    pub timeout: Duration,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `switch`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback switch --to green
+  blueback switch shop --to green --share 10%
+  blueback switch shop --to green --await --timeout 20m
+
+Switching back to what served before reverts a live release. Switching to the same again with another share
+changes its share. Prints the id of the release.")]
+pub struct SwitchArgs {
+    /// Service; may be left out when the gate guards one
+    pub name: Option<String>,
+    /// Which backends shall serve
+    #[arg(long, value_enum, value_name = "blue|green", hide_possible_values = true)]
+    pub to: SlotArg,
+    /// Part of the requests they get
+    #[arg(long, value_name = "SHARE", value_parser = words::share)]
+    pub share: Option<f64>,
+    /// Wait for the verdict, as `blueback await` does
+    #[arg(long = "await")]
+    pub wait: bool,
+    /// How to wait.
+    #[command(flatten)]
+    pub waiting: WaitArgs,
+    /// Who.
+    #[command(flatten)]
+    pub by: ByArgs,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `await`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback await --timeout 20m
+  blueback await shop --until 30m --json
+
+Exit codes: 0 passed, 10 reverted, 11 held, 12 inconclusive, 13 no verdict within the timeout,
+1 the gate could not be reached or failed, 2 wrong usage. Survives a restart of the gate.")]
+pub struct AwaitArgs {
+    /// Service; may be left out when the gate guards one
+    pub name: Option<String>,
+    /// Release to wait for; the service's newest unless told
+    #[arg(long, value_name = "ID")]
+    pub release: Option<String>,
+    /// How to wait.
+    #[command(flatten)]
+    pub waiting: WaitArgs,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `status`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  blueback status --gate http://127.0.0.1:7070")]
+pub struct StatusArgs {
+    /// Service; all of them unless told
+    pub name: Option<String>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `releases`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  blueback releases shop --json")]
+pub struct ReleasesArgs {
+    /// Service; all of them unless told
+    pub name: Option<String>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `explain`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  blueback explain\n  blueback explain shop-3")]
+pub struct ExplainArgs {
+    /// Release, or a service for its newest one; may be left out when the gate guards one service
+    pub release: Option<String>,
+    /// One JSON document on stdout: the release and its evidence
+    #[arg(long)]
+    pub json: bool,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `revert`, `hold` and `resume`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback revert shop --why \"wrong prices since 14:02\"
+  blueback hold --why \"database is being moved\"
+  blueback resume --why \"database is back\"")]
+pub struct DecideArgs {
+    /// Service; may be left out when the gate guards one
+    pub name: Option<String>,
+    /// Why; told to everybody and kept
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    pub why: String,
+    /// One JSON document on stdout: the release
+    #[arg(long)]
+    pub json: bool,
+    /// Who.
+    #[command(flatten)]
+    pub by: ByArgs,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:
+  blueback check rules.yaml
+
+A rules file is YAML; every field is optional:
+  revertWhen:
+    - error rate > 5%
+    - latency p99 > 500ms for 1m
+  passWhen:
+    - error rate < 1%
+  bake: 5m
+  checkpoints: [30m, 2h, 24h]
+  falseAlarms: 1 in 1000")]
+pub struct CheckArgs {
+    /// The rules file
+    pub file: PathBuf,
+}
+
+/// What goes wrong in the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FaultArg {
+    /// Half of green's answers are errors
+    Errors,
+    /// Green becomes slow
+    Latency,
+    /// Green takes requests and never answers
+    Hang,
+    /// Green's process is gone: connections are refused
+    Crash,
+}
+
+/// `demo`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback demo
+  blueback demo --fault hang --rps 300
+  blueback demo --keep
+
+Exit codes: 0 the release was reverted as it should, 1 otherwise.")]
+pub struct DemoArgs {
+    /// Leave everything running afterwards, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// Requests a second
+    #[arg(long, value_name = "N", default_value = "100", value_parser = words::rate)]
+    pub rps: f64,
+    /// What goes wrong in green
+    #[arg(long, value_enum, default_value = "errors")]
+    pub fault: FaultArg,
+    /// Makes the sample servers and the choice of backends repeatable
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
+}
+
+/// `sample-app`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:
+  blueback sample-app --listen 127.0.0.1:9001 --name green-1 --control 127.0.0.1:9101
+  curl -d '{\"errorRate\": 0.2}' http://127.0.0.1:9101/fault
+
+Faults: errorRate, clientErrorRate, slowShare (0 to 1), latencyMs, hang, crash. Port 0 takes a free one; the
+addresses are the first two lines on stdout.")]
+pub struct SampleArgs {
+    /// Where it serves
+    #[arg(long, value_name = "ADDR", value_parser = words::address)]
+    pub listen: std::net::SocketAddr,
+    /// Where faults are set
+    #[arg(long, value_name = "ADDR", value_parser = words::address)]
+    pub control: Option<std::net::SocketAddr>,
+    /// Its name, in the header x-backend
+    #[arg(long, value_name = "NAME", default_value = "sample")]
+    pub name: String,
+    /// What all chance comes from
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
+    /// Shortest and longest time to answer, in microseconds
+    #[arg(long, value_name = "US", num_args = 2, default_values_t = [2_000, 8_000])]
+    pub latency_us: Vec<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{}", command.get_name());
+            assert!(help.contains(&format!("blueback {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `blueback explain`: the story of a release.
+
+use blueback_gate::api::types::{Evidence, Release};
+use serde::Serialize;
+
+use super::{failed, find_service, json, newest_release};
+use crate::args::ExplainArgs;
+use crate::client::{Gate, GateError};
+use crate::exit::{Exit, Failure};
+use crate::{out, render};
+
+/// All of it as JSON.
+#[derive(Debug, Serialize)]
+struct Story {
+    release: Release,
+    evidence: Evidence,
+}
+
+pub(super) async fn run(args: ExplainArgs) -> Result<Exit, Failure> {
+    let gate = args.gate.client()?;
+    let release = find(&gate, args.release.as_deref()).await?;
+    let evidence = match gate.evidence(&release.id).await {
+        Ok(evidence) => evidence,
+        // A release of before a restart is remembered without its evidence.
+        Err(error @ GateError::Refused { .. }) => {
+            out::story(&format!("its evidence is gone: {error}"));
+            Evidence { release: release.id.clone(), now_ms: 0, criteria: Vec::new(), series: Vec::new() }
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    out::result(&if args.json { json(&Story { release, evidence })? } else { render::explain(&release, &evidence) });
+    Ok(Exit::Passed)
+}
+
+/// By its id; by the name of a service, its newest; without a name, the newest of the only service.
+async fn find(gate: &Gate, name: Option<&str>) -> Result<Release, Failure> {
+    let Some(name) = name else {
+        return newest_release(gate, &find_service(gate, None).await?).await;
+    };
+    match gate.release(name).await {
+        Ok(release) => Ok(release),
+        Err(error) if error.is_unknown() => {
+            let services = gate.services().await.map_err(failed)?;
+            match services.iter().find(|service| service.name == name) {
+                Some(service) => newest_release(gate, service).await,
+                None => Err(Failure::usage(format!(
+                    "RELEASE: the gate knows neither a release nor a service '{name}'; `blueback releases` lists them"
+                ))),
+            }
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,16 @@
+//! Where words go: results to stdout, the story to stderr, colours only to a terminal.
+//!
+//! Text is styled unconditionally where it is made; the streams here drop the styles when nobody can see them (or
+//! `NO_COLOR` is set). A reader that has gone away is no reason to fail, so write errors are dropped.
+
+use std::io::Write as _;
+
+/// A line of the result, for the next program or for a person.
+pub fn result(text: &str) {
+    let _ = writeln!(anstream::stdout().lock(), "{text}");
+}
+
+/// A line of the story, for people.
+pub fn story(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}

@@ -1,0 +1,195 @@
+//! A rule that acts as soon as it is proven, and whose fault it is.
+//!
+//! Beside the test on all of green runs one without each pod: if one pod can be left out and nothing is proven any more, it
+//! is that pod's fault and not the release's. A minimum of tests is below each of them, so the bound stays.
+
+use crate::statistics::block_bet::BlockBet;
+use crate::statistics::decision::{Decision, Known, decide};
+use crate::statistics::relative::{RelBernoulli, Sides};
+use crate::tally::{Pod, Samples};
+
+/// Latency rules do not count the first three seconds after the switch towards a revert: cold caches and compilers warm
+/// up, and a hang is still proven within five. The shield does not wait, as it can be lifted.
+pub(crate) const WARM_UP_MS: u64 = 3_000;
+/// Fewer pods cannot outvote one.
+const PODS_MIN: usize = 3;
+/// Lengthening the line of epochs beyond this changes nothing that could be measured.
+const EPOCHS_MAX: u32 = 20;
+
+/// One proven rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Proven {
+    pub(crate) metric: usize,
+    pub(crate) p0: f64,
+    /// It compares with blue, so without live traffic on blue it may only suspect.
+    pub(crate) is_relative: bool,
+    alpha: f64,
+    warm_up_ms: u64,
+    requests_min: u64,
+    green: BlockBet,
+    without: Vec<BlockBet>,
+    blue: BlockBet,
+    blame: RelBernoulli,
+    pooled_ms: Option<u64>,
+    spread_ms: Option<u64>,
+    blue_most: f64,
+    epochs: u32,
+    pub(crate) log_e: f64,
+    pod: Option<usize>,
+}
+
+impl Proven {
+    pub(crate) fn new(
+        metric: usize,
+        p0: f64,
+        alpha: f64,
+        is_relative: bool,
+        warms_up: bool,
+        requests_min: u64,
+    ) -> Self {
+        let bet = BlockBet::new(p0, alpha);
+        Self {
+            metric,
+            p0,
+            is_relative,
+            alpha,
+            warm_up_ms: if warms_up { WARM_UP_MS } else { 0 },
+            requests_min,
+            green: bet.clone(),
+            without: Vec::new(),
+            blue: bet,
+            blame: RelBernoulli::blame(),
+            pooled_ms: None,
+            spread_ms: None,
+            blue_most: f64::NEG_INFINITY,
+            epochs: 0,
+            log_e: 0.0,
+            pod: None,
+        }
+    }
+
+    /// The block from `start_ms` to `end_ms`; green had `requests` since the switch. While blue could not take over
+    /// (`blue_is_ready`), only what is proven at this moment counts.
+    pub(crate) fn block(
+        &mut self,
+        start_ms: u64,
+        end_ms: u64,
+        samples: &Samples,
+        pods: &[Pod],
+        requests: u64,
+        blue_is_ready: bool,
+    ) {
+        if start_ms < self.warm_up_ms {
+            return;
+        }
+        let seconds = (end_ms - start_ms) as f64 / 1_000.0;
+        let green = samples.green[self.metric];
+        let blue = samples.blue[self.metric];
+        let withheld = samples.withheld[self.metric];
+        // A pod that was not seen before had no requests, so the test without it is the test with it, up to now.
+        self.without.resize(samples.pods.len().max(self.without.len()), self.green.clone());
+        let used = pods.iter().filter(|pod| pod.is_used).count();
+        let others = (used.max(1) - 1) as f64 / used.max(1) as f64;
+        for (bet, pod) in self.without.iter_mut().zip(&samples.pods) {
+            let own = pod[self.metric];
+            bet.block(seconds, (green.0 - own.0).max(0.0), (green.1 - own.1).max(0.0), withheld * others);
+        }
+        self.green.block(seconds, green.0, green.1, withheld);
+        self.blue.block(seconds, blue.0, blue.1, 0.0);
+        if green.0 > 0.0 && blue.0 > 0.0 {
+            let sides = Sides { green_n: green.0, green_x: green.1, blue_n: blue.0, blue_x: blue.1 };
+            self.blame.block(seconds, &sides);
+        }
+        self.look(end_ms, pods, used, requests, blue_is_ready);
+    }
+
+    fn look(&mut self, now_ms: u64, pods: &[Pod], used: usize, requests: u64, blue_is_ready: bool) {
+        self.log_e = self.green.log_e();
+        let threshold = self.green.threshold();
+        if self.log_e >= threshold && requests >= self.requests_min {
+            self.pooled_ms.get_or_insert(now_ms);
+        } else if self.spread_ms.is_none() || !blue_is_ready {
+            (self.pooled_ms, self.spread_ms) = (None, None);
+            self.blue_most = f64::NEG_INFINITY;
+        }
+        if self.pooled_ms.is_some() {
+            self.blue_most = self.blue_most.max(self.blue.log_e());
+        }
+        let least = if used < PODS_MIN {
+            None
+        } else {
+            let each = self.without.iter().map(BlockBet::log_e).enumerate().zip(pods);
+            each.filter(|(_, pod)| pod.is_used).map(|(least, _)| least).min_by(|a, b| a.1.total_cmp(&b.1))
+        };
+        let log_e = least.map_or(self.log_e, |(_, log_e)| log_e.min(self.log_e));
+        self.pod = least.map(|(pod, _)| pod);
+        if self.pooled_ms.is_some() && log_e >= threshold {
+            self.spread_ms.get_or_insert(now_ms);
+        }
+    }
+
+    pub(crate) fn threshold(&self) -> f64 {
+        self.green.threshold()
+    }
+
+    /// Since when it is proven for green as a whole.
+    pub(crate) const fn fired_ms(&self) -> Option<u64> {
+        self.spread_ms
+    }
+
+    /// The evidence is at its threshold at this moment.
+    pub(crate) fn is_proven_now(&self) -> bool {
+        self.log_e >= self.threshold()
+    }
+
+    pub(crate) fn is_blamed(&self) -> bool {
+        self.blame.fires()
+    }
+
+    /// Blame is about one incident: the next one is judged anew.
+    pub(crate) fn forget_blame(&mut self) {
+        self.blame = RelBernoulli::blame();
+    }
+
+    /// Proven for all of green, but not without this pod.
+    pub(crate) fn pod_at_fault(&self) -> Option<(u64, usize)> {
+        match (self.pooled_ms, self.spread_ms) {
+            (Some(since_ms), None) => Some((since_ms, self.pod?)),
+            _ => None,
+        }
+    }
+
+    /// Begins anew with half of the budget, after a fault that was not green's: what fired then must not revert a green that
+    /// is healthy again. All epochs together spend at most twice the budget, and only in such a release.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.epochs = (self.epochs + 1).min(EPOCHS_MAX);
+        let alpha = self.alpha / f64::from(1_u32 << self.epochs);
+        let bet = BlockBet::new(self.p0, alpha);
+        self.without.clear();
+        self.green = bet.clone();
+        self.blue = bet;
+        self.forget_blame();
+        (self.pooled_ms, self.spread_ms, self.pod) = (None, None, None);
+        self.blue_most = f64::NEG_INFINITY;
+        self.log_e = 0.0;
+    }
+
+    /// It fired in some way.
+    pub(crate) const fn is_latched(&self) -> bool {
+        self.pooled_ms.is_some()
+    }
+
+    pub(crate) fn decide(&self, now_ms: u64, control: bool) -> Decision {
+        let known = Known {
+            fired_for_ms: self.spread_ms.map(|since| now_ms.saturating_sub(since)),
+            control,
+            blame: self.is_blamed(),
+            blue_log_e: self.blue_most,
+        };
+        match decide(&known) {
+            // History cannot see an outage that began after the switch.
+            Decision::Rollback if self.is_relative && !control => Decision::Suspect,
+            decision => decision,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The HTTP API.
+//!
+//! One table says which paths there are, and a test holds it against the OpenAPI document, which is made from the same
+//! handlers.
+
+mod handlers;
+pub mod openapi;
+mod problem;
+mod stream;
+#[cfg(test)]
+mod tests;
+pub mod types;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Timestamp;
+use crate::event::{Command, Event};
+use crate::executors::Executors;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::server::Message;
+use crate::store::Store;
+use problem::{Failure, failure};
+
+/// Longest body of a request, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// How long a call may take that waits for nothing.
+pub const CALL_MAX: Duration = Duration::from_secs(10);
+
+/// What handlers need.
+#[derive(Clone)]
+pub struct State {
+    messages: mpsc::Sender<Message>,
+    executors: Executors,
+    metrics: Arc<Metrics>,
+    store: Arc<dyn Store>,
+    token: Option<Arc<str>>,
+    closing: watch::Receiver<bool>,
+    tickets: Arc<AtomicU64>,
+}
+
+impl State {
+    pub(crate) fn new(
+        messages: mpsc::Sender<Message>,
+        executors: Executors,
+        metrics: Arc<Metrics>,
+        store: Arc<dyn Store>,
+        token: Option<String>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        let tickets = Arc::new(AtomicU64::new(1));
+        Self { messages, executors, metrics, store, token: token.map(Into::into), closing, tickets }
+    }
+
+    fn send(&self, message: Message) -> Result<(), Failure> {
+        self.messages.try_send(message).map_err(|_| {
+            self.metrics.queue_full.inc();
+            failure(StatusCode::SERVICE_UNAVAILABLE, "the gate has more to do than it can; come again")
+        })
+    }
+
+    /// Looks at the gate, between two events.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Gate, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        // Who asked may be gone by then.
+        self.send(Message::Ask(Box::new(move |gate, now| drop(sender.send(question(gate, now))))))?;
+        receiver.await.map_err(|_| failure(StatusCode::SERVICE_UNAVAILABLE, "the gate is closing"))
+    }
+
+    /// Asks for something to be done.
+    async fn operate(
+        &self,
+        service: &str,
+        command: Command,
+        by: Option<String>,
+    ) -> Result<Arc<types::Release>, Failure> {
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let answer = self.executors.expect_answer(ticket);
+        let event = Event::Operator { ticket, service: service.into(), command, by };
+        if let Err(failure) = self.send(Message::Event(event)) {
+            self.executors.forget_answer(ticket);
+            return Err(failure);
+        }
+        let answer = answer.await.map_err(|_| failure(StatusCode::SERVICE_UNAVAILABLE, "the gate is closing"))?;
+        answer.map_err(Failure::from)
+    }
+}
+
+/// Every path, and what answers it.
+fn routes() -> Vec<(&'static str, &'static str, MethodRouter<State>)> {
+    vec![
+        ("get", "/v1/services", get(handlers::services)),
+        ("get", "/v1/services/{name}", get(handlers::service)),
+        ("post", "/v1/services/{name}/switch", post(handlers::switch)),
+        ("post", "/v1/services/{name}/revert", post(handlers::revert)),
+        ("post", "/v1/services/{name}/hold", post(handlers::hold)),
+        ("post", "/v1/services/{name}/resume", post(handlers::resume)),
+        ("post", "/v1/services/{name}/signals", post(handlers::signals)),
+        ("get", "/v1/releases", get(handlers::releases)),
+        ("get", "/v1/releases/{id}", get(handlers::release)),
+        ("get", "/v1/releases/{id}/evidence", get(handlers::evidence)),
+        ("get", "/v1/releases/{id}/recording", get(handlers::recording)),
+        ("get", "/openapi.json", get(openapi::serve)),
+        ("get", "/metrics", get(handlers::metrics)),
+        ("get", "/live", get(handlers::live)),
+        ("get", "/ready", get(handlers::ready)),
+    ]
+}
+
+/// Paths that may wait longer than [`CALL_MAX`], as long as their callers want.
+fn waiting_routes() -> Vec<(&'static str, &'static str, MethodRouter<State>)> {
+    vec![
+        ("get", "/v1/releases/{id}/verdict", get(stream::verdict)),
+        ("get", "/v1/releases/{id}/events", get(stream::events)),
+    ]
+}
+
+/// The whole API.
+pub(crate) fn router(state: State) -> Router {
+    let add = |router: Router<State>, (_, path, handler): (_, _, MethodRouter<State>)| router.route(path, handler);
+    let quick = routes().into_iter().fold(Router::new(), add).layer(middleware::from_fn(in_time));
+    waiting_routes()
+        .into_iter()
+        .fold(quick, add)
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such path; see /openapi.json") })
+        .method_not_allowed_fallback(|| async {
+            failure(StatusCode::METHOD_NOT_ALLOWED, "the path has no such method; see /openapi.json")
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.clone(), authorized))
+        .with_state(state)
+}
+
+/// Ends calls that take too long: a client that sends its body a byte a minute holds a place.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(CALL_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => failure(StatusCode::REQUEST_TIMEOUT, "the call took longer than 10 s").into_response(),
+    }
+}
+
+/// With a token, who changes something must bring it. Reading is free.
+async fn authorized(
+    axum::extract::State(state): axum::extract::State<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Some(token) = state.token.as_deref().filter(|_| changes) {
+        let brought = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let brought = brought.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+        if !same(brought, token.as_bytes()) {
+            let mut response = failure(
+                StatusCode::UNAUTHORIZED,
+                "the call changes something; it must bring the gate's token as `Authorization: Bearer`",
+            )
+            .into_response();
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            return response;
+        }
+    }
+    next.run(request).await
+}
+
+/// Compares in a time that depends on the length of what was brought, and on nothing of the token but its length.
+fn same(brought: &[u8], token: &[u8]) -> bool {
+    let differing = brought.iter().zip(token).fold(0_u8, |differing, (a, b)| differing | (a ^ b));
+    brought.len() == token.len() && std::hint::black_box(differing) == 0
+}

@@ -1,0 +1,113 @@
+//! The steps of a revert that reach beyond the agents.
+//!
+//! [`Traffic`] is what differs from platform to platform. Where agents alone carry the traffic (a front agent, or
+//! sidecars that divert), the durable change is the route itself: kept here first, told to every agent that comes back.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::{mpsc, oneshot};
+
+use super::writer::{Write, Writer};
+use crate::effect::Job;
+use crate::event::{Event, Step};
+use crate::metrics::Metrics;
+use crate::server::Message;
+
+/// Longest time that one attempt may take.
+const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+/// Pause after the first failure; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between two attempts: a revert that waits is worth an attempt every few seconds for ever.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How traffic is moved for good.
+#[derive(Clone)]
+pub enum Traffic {
+    /// By the agents alone.
+    Agents(Writer),
+}
+
+impl Traffic {
+    /// Does a step once. Returns what is worth saying about it.
+    async fn attempt(&self, job: &Job) -> anyhow::Result<String> {
+        let Self::Agents(writer) = self;
+        match job.step {
+            Step::Diverted | Step::Switched => {
+                let (kept, is_kept) = oneshot::channel();
+                writer.write(Write::Service(job.record.clone()));
+                writer.write(Write::Then(Box::new(move |result| drop(kept.send(result)))));
+                is_kept.await.context("the store is closed")?.map_err(anyhow::Error::msg).context("keep the route")?;
+                Ok("the route is kept, and every agent that connects is given it".to_owned())
+            }
+            // What the agents see of the baseline is all there is to see, and the loop has it.
+            Step::Verified => Ok(String::new()),
+            Step::Released => Ok(format!(
+                "agents drop idle connections to {}; its backends keep running, as nothing here started them",
+                job.candidate
+            )),
+            Step::Announced => {
+                tracing::warn!(release = %job.release, service = %job.service, why = %job.text, "Reverted");
+                Ok(job.text.clone())
+            }
+        }
+    }
+}
+
+/// Carries out steps, each once at a time.
+#[derive(Clone)]
+pub struct Steps {
+    traffic: Traffic,
+    messages: mpsc::Sender<Message>,
+    running: Arc<Mutex<HashSet<(Arc<str>, Step)>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Steps {
+    pub(crate) fn new(writer: Writer, messages: mpsc::Sender<Message>, metrics: Arc<Metrics>) -> Self {
+        Self { traffic: Traffic::Agents(writer), messages, running: Arc::default(), metrics }
+    }
+
+    /// Begins a step, unless it is under way.
+    pub fn begin(&self, job: Job) {
+        let key = (Arc::clone(&job.release), job.step);
+        if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            return;
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            this.run(job).await;
+            this.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        });
+    }
+
+    async fn run(&self, job: Job) {
+        let (release, step) = (Arc::clone(&job.release), job.step);
+        let began = Instant::now();
+        let mut pause = PAUSE_FIRST;
+        // Ends with success, or with the gate: its loop hangs up.
+        for attempt in 1.. {
+            let result = tokio::time::timeout(ATTEMPT_MAX, self.traffic.attempt(&job)).await;
+            let event = match result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {ATTEMPT_MAX:?}"))) {
+                Ok(text) => {
+                    self.metrics.step_done(step, began.elapsed());
+                    Event::EffectDone { release: Arc::clone(&release), step, text }
+                }
+                Err(error) => {
+                    self.metrics.step_failed(step);
+                    let error = format!("{error:#}");
+                    tracing::error!(%release, step = step.as_str(), attempt, %error, "Step failed, trying again");
+                    Event::EffectFailed { release: Arc::clone(&release), step, attempt, error }
+                }
+            };
+            let done = matches!(event, Event::EffectDone { .. });
+            if self.messages.send(Message::Event(event)).await.is_err() || done {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}

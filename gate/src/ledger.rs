@@ -1,0 +1,453 @@
+//! What the agents have counted, one ledger for all services.
+//!
+//! Each agent's counts are cumulative and merge by pointwise maximum, so the ledger turns any mix of reports (repeated,
+//! late, out of order) into growth that adds up to the same. An agent that was not known before brings a history that
+//! nobody has judged: its first report says what is known, and only what comes after it is growth. Reports from an
+//! agent's ring are placed at the time they were measured; live ones at the time they arrive, because a block of the
+//! judge must not depend on when an agent chose to speak.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use blueback_report::{
+    AdmissionKey, Health, Hello, NAME_BYTES_MAX, Report, Role, Route, SERIES_MAX, Slot, TARGETS_MAX, TargetState,
+    Totals,
+};
+
+use crate::clock::Timestamp;
+use crate::event::Connection;
+use crate::figures::Dropped;
+
+/// Most agents known at once, connected or not. Further ones are refused and counted.
+pub const AGENTS_MAX: usize = 4_096;
+/// How long an agent that is gone is remembered: as long as its ring reaches back, so that nothing is judged twice.
+pub const GONE_KEPT_MS: u64 = 600_000;
+/// How far ahead of an agent's established clock a report may be.
+pub const AHEAD_MS_MAX: u64 = 5_000;
+/// Most reports kept of an agent whose clock is not established yet: a ring of ten minutes, its base, and some room.
+pub const PLACELESS_MAX: usize = 700;
+/// How long to wait for the live report that establishes an agent's clock; then the newest one counts as live.
+pub const PLACELESS_MS_MAX: u64 = 1_000;
+/// Most backends an agent may have named since it started: all that fit into a report, replaced a few times over.
+pub const PODS_NAMED_MAX: usize = 4 * TARGETS_MAX;
+
+/// All agents.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    agents: BTreeMap<Arc<str>, Agent>,
+    /// Instances by service.
+    services: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    connections: BTreeMap<Connection, Arc<str>>,
+    next_number: u32,
+}
+
+/// One instance of an agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its number; the judge knows it by that.
+    pub number: u32,
+    /// The service it belongs to.
+    pub service: Arc<str>,
+    /// Where it stands.
+    pub role: Role,
+    /// Everything it has counted, as far as it is known here.
+    pub totals: Totals,
+    /// Newest time merged, by its clock.
+    pub merged_ms: u64,
+    /// Its stream, while there is one.
+    pub connection: Option<Connection>,
+    /// When its stream ended.
+    pub gone: Option<Timestamp>,
+    /// When the newest live report arrived.
+    pub heard: Option<Timestamp>,
+    /// It has reported live on this stream: what it had to replay is here.
+    pub live: bool,
+    /// Epoch of the route in force there.
+    pub epoch: u64,
+    /// Requests still unanswered there.
+    pub in_flight: BTreeMap<AdmissionKey, u64>,
+    /// The backends as it sees them.
+    pub targets: Vec<TargetState>,
+    /// About itself.
+    pub health: Health,
+    /// How much longer the newest live report took than the quickest, in milliseconds.
+    pub lag_ms: u64,
+    /// Its first report is here, so that further ones are growth.
+    based: bool,
+    /// Gate time of its clock's zero, in Unix milliseconds.
+    zero_ms: Option<i64>,
+    /// Reports that wait for the clock to be established, and since when.
+    placeless: Vec<Report>,
+    placeless_since: Timestamp,
+    pods: BTreeSet<(Slot, Arc<str>)>,
+    gauged_ms: u64,
+}
+
+/// A report that is merged.
+#[derive(Debug)]
+pub struct Merged {
+    /// The agent's number.
+    pub agent: u32,
+    /// When it was measured (from the ring) or arrived (live).
+    pub placed: Timestamp,
+    /// Time of the report, by the agent's clock.
+    pub agent_ms: u64,
+    /// What it said.
+    pub counts: Counted,
+    /// The state of the backends may have changed.
+    pub targets_changed: bool,
+}
+
+/// What a report said about counts.
+#[derive(Debug, PartialEq)]
+pub enum Counted {
+    /// The first one of an agent: what was counted before anybody listened. It is known, and no evidence.
+    Base(Totals),
+    /// What has been counted since.
+    Growth(Totals),
+}
+
+impl Ledger {
+    /// An agent says who it is on a new stream. Returns its instance and the stream that it gives up, if it had one.
+    ///
+    /// # Errors
+    /// When there are too many agents.
+    pub fn hello(
+        &mut self,
+        connection: Connection,
+        hello: &Hello,
+        now: Timestamp,
+    ) -> Result<Option<Connection>, Dropped> {
+        if !self.agents.contains_key(&hello.agent) && self.agents.len() >= AGENTS_MAX && !self.forget_one() {
+            return Err(Dropped::TooManyAgents);
+        }
+        if self.agents.get(&hello.agent).is_some_and(|agent| agent.service != hello.service) {
+            self.agents.remove(&hello.agent);
+        }
+        self.services.entry(Arc::clone(&hello.service)).or_default().insert(Arc::clone(&hello.agent));
+        let number = self.next_number;
+        let agent = self.agents.entry(Arc::clone(&hello.agent)).or_insert_with(|| {
+            self.next_number += 1;
+            Agent::new(number, hello)
+        });
+        let former = agent.connection.replace(connection).filter(|&former| former != connection);
+        agent.gone = None;
+        agent.live = false;
+        agent.epoch = hello.route.epoch;
+        agent.placeless_since = now;
+        agent.targets.clone_from(&hello.targets);
+        agent.name_pods(&hello.targets);
+        if let Some(former) = former {
+            self.connections.remove(&former);
+        }
+        self.connections.insert(connection, Arc::clone(&hello.agent));
+        Ok(former)
+    }
+
+    /// Knows an agent from a recording: what it had counted, and its clock.
+    pub fn restore(&mut self, instance: &Arc<str>, agent: Agent) {
+        self.next_number = self.next_number.max(agent.number + 1);
+        self.services.entry(Arc::clone(&agent.service)).or_default().insert(Arc::clone(instance));
+        self.agents.insert(Arc::clone(instance), agent);
+    }
+
+    /// A stream has ended. Returns the instance that is gone by it: none when it has another stream already.
+    pub fn gone(&mut self, connection: Connection, now: Timestamp) -> Option<Arc<str>> {
+        let instance = self.connections.remove(&connection)?;
+        let agent = self.agents.get_mut(&instance)?;
+        if agent.connection != Some(connection) {
+            return None;
+        }
+        agent.connection = None;
+        agent.gone = Some(now);
+        agent.in_flight.clear();
+        agent.live = false;
+        Some(instance)
+    }
+
+    /// Merges a report, and puts what it added behind `merged`: nothing while its time is not known yet, several reports
+    /// when that becomes known.
+    ///
+    /// # Errors
+    /// Why the report was dropped. Nothing else is lost by that.
+    pub fn merge(
+        &mut self,
+        connection: Connection,
+        report: Report,
+        now: Timestamp,
+        merged: &mut Vec<Merged>,
+    ) -> Result<(), Dropped> {
+        let instance = self.connections.get(&connection).ok_or(Dropped::NoHello)?;
+        let agent = self.agents.get_mut(instance).ok_or(Dropped::NoHello)?;
+        agent.accept(&report, now)?;
+        if !report.replayed {
+            agent.live_at(report.at_ms, now);
+            agent.place_all(now, merged);
+            merged.push(agent.apply(report, now));
+            return Ok(());
+        }
+        if agent.zero_ms.is_some() {
+            let placed = agent.place(report.at_ms, now);
+            merged.push(agent.apply(report, placed));
+        } else if agent.placeless.len() < PLACELESS_MAX {
+            agent.placeless.push(report);
+        } else {
+            return Err(Dropped::TooManyReplayed);
+        }
+        Ok(())
+    }
+
+    /// Places reports that have waited too long for a live one, and forgets agents that are gone for long.
+    pub fn tick(&mut self, now: Timestamp, merged: &mut Vec<(Arc<str>, Merged)>) {
+        let mut placed = Vec::new();
+        self.agents.retain(|instance, agent| {
+            if !agent.placeless.is_empty() && now.since(agent.placeless_since) >= PLACELESS_MS_MAX {
+                let newest = agent.placeless.iter().map(|report| report.at_ms).max().unwrap_or(0);
+                agent.zero_ms = Some(now.unix_ms() as i64 - newest as i64);
+                agent.place_all(now, &mut placed);
+                merged.extend(placed.drain(..).map(|report| (Arc::clone(instance), report)));
+            }
+            let kept = agent.gone.is_none_or(|gone| now.since(gone) < GONE_KEPT_MS);
+            if !kept && let Some(instances) = self.services.get_mut(&agent.service) {
+                instances.remove(instance);
+            }
+            kept
+        });
+    }
+
+    /// The agent of a stream.
+    #[must_use]
+    pub fn by_connection(&self, connection: Connection) -> Option<&Agent> {
+        self.agents.get(self.connections.get(&connection)?)
+    }
+
+    /// The instance of a stream.
+    #[must_use]
+    pub fn instance(&self, connection: Connection) -> Option<&Arc<str>> {
+        self.connections.get(&connection)
+    }
+
+    /// An instance.
+    #[must_use]
+    pub fn get(&self, instance: &str) -> Option<&Agent> {
+        self.agents.get(instance)
+    }
+
+    /// All agents of a service, connected or not.
+    pub fn of<'a>(&'a self, service: &'a str) -> impl Iterator<Item = (&'a Arc<str>, &'a Agent)> + 'a {
+        let instances = self.services.get(service).into_iter().flatten();
+        instances
+            .filter_map(|instance| self.agents.get_key_value(instance))
+            .filter(move |(_, agent)| &*agent.service == service)
+    }
+
+    /// How many agents have a stream.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Makes room by forgetting the agent that is gone for longest.
+    fn forget_one(&mut self) -> bool {
+        let oldest = self
+            .agents
+            .iter()
+            .filter_map(|(instance, agent)| Some((agent.gone?, Arc::clone(instance))))
+            .min_by_key(|(gone, _)| *gone);
+        let Some((_, instance)) = oldest else { return false };
+        if let Some(agent) = self.agents.remove(&instance)
+            && let Some(instances) = self.services.get_mut(&agent.service)
+        {
+            instances.remove(&instance);
+        }
+        true
+    }
+}
+
+impl Agent {
+    fn new(number: u32, hello: &Hello) -> Self {
+        Self {
+            number,
+            service: Arc::clone(&hello.service),
+            role: hello.role,
+            totals: Totals::default(),
+            merged_ms: 0,
+            connection: None,
+            gone: None,
+            heard: None,
+            live: false,
+            epoch: 0,
+            in_flight: BTreeMap::new(),
+            targets: Vec::new(),
+            health: Health::default(),
+            lag_ms: 0,
+            based: false,
+            zero_ms: None,
+            placeless: Vec::new(),
+            placeless_since: Timestamp::default(),
+            pods: BTreeSet::new(),
+            gauged_ms: 0,
+        }
+    }
+
+    /// As a recording left it: `zero_ms` is the gate's time (Unix milliseconds) at which its clock was zero.
+    #[must_use]
+    pub fn recorded(
+        number: u32,
+        service: &Arc<str>,
+        role: Role,
+        totals: Totals,
+        merged_ms: u64,
+        zero_ms: i64,
+        gone: Timestamp,
+    ) -> Self {
+        let hello = Hello {
+            agent: Arc::clone(service),
+            service: Arc::clone(service),
+            role,
+            targets: Vec::new(),
+            route: Route::all_to(Slot::Blue, 0),
+            version: String::new(),
+        };
+        Self { totals, merged_ms, based: true, zero_ms: Some(zero_ms), gone: Some(gone), ..Self::new(number, &hello) }
+    }
+
+    /// Its first report is here: what comes is growth.
+    #[must_use]
+    pub fn is_based(&self) -> bool {
+        self.based
+    }
+
+    fn name_pods(&mut self, targets: &[TargetState]) {
+        for target in targets {
+            if self.pods.len() >= PODS_NAMED_MAX {
+                break;
+            }
+            if !self.pods.contains(&(target.slot, Arc::clone(&target.pod))) {
+                self.pods.insert((target.slot, Arc::clone(&target.pod)));
+            }
+        }
+    }
+
+    /// Says whether a report can be true.
+    fn accept(&mut self, report: &Report, now: Timestamp) -> Result<(), Dropped> {
+        if let Some(zero_ms) = self.zero_ms.filter(|_| self.live || report.replayed) {
+            let measured = zero_ms.saturating_add_unsigned(report.at_ms);
+            if measured > now.plus_ms(AHEAD_MS_MAX).unix_ms() as i64 {
+                return Err(Dropped::Future);
+            }
+        }
+        if self.targets != report.targets {
+            self.name_pods(&report.targets);
+        }
+        let pods = &self.pods;
+        let mut last: Option<(Slot, &Arc<str>)> = None;
+        let known = |slot: Slot, pod: &Arc<str>| pods.iter().any(|(a, b)| *a == slot && b == pod);
+        // Keys of one pod come in a row, so most of them need no search.
+        for key in report.totals.series.keys() {
+            if last != Some((key.slot, &key.pod)) {
+                if !known(key.slot, &key.pod) {
+                    return Err(Dropped::UnknownPod);
+                }
+                last = Some((key.slot, &key.pod));
+            }
+        }
+        let rest = report.totals.overdue.keys().map(|key| (key.slot, &key.pod));
+        let rest = rest.chain(report.totals.admitted.keys().map(|key| (key.slot, &key.pod)));
+        for (slot, pod) in rest {
+            if last != Some((slot, pod)) {
+                if !known(slot, pod) {
+                    return Err(Dropped::UnknownPod);
+                }
+                last = Some((slot, pod));
+            }
+        }
+        let room = |held: usize, come: usize, grown: &dyn Fn() -> usize| {
+            held + come <= SERIES_MAX || held + grown() <= SERIES_MAX
+        };
+        let (held, come) = (&self.totals, &report.totals);
+        let fits = room(held.series.len(), come.series.len(), &|| {
+            come.series.keys().filter(|key| !held.series.contains_key(key)).count()
+        }) && room(held.overdue.len(), come.overdue.len(), &|| {
+            come.overdue.keys().filter(|key| !held.overdue.contains_key(key)).count()
+        });
+        if fits { Ok(()) } else { Err(Dropped::TooManySeries) }
+    }
+
+    /// A live report of time `at_ms` has arrived: establishes the clock on a new stream, sharpens it on an old one.
+    fn live_at(&mut self, at_ms: u64, now: Timestamp) {
+        let zero_ms = now.unix_ms() as i64 - at_ms as i64;
+        self.zero_ms = Some(match self.zero_ms {
+            // The shortest way a report ever took is nearest to the truth.
+            Some(known) if self.live => known.min(zero_ms),
+            Some(_) | None => zero_ms,
+        });
+        self.lag_ms = (zero_ms - self.zero_ms.unwrap_or(zero_ms)).unsigned_abs();
+        self.live = true;
+        self.heard = Some(now);
+    }
+
+    fn place(&self, at_ms: u64, now: Timestamp) -> Timestamp {
+        let placed = self.zero_ms.map_or(now.unix_ms() as i64, |zero_ms| zero_ms.saturating_add_unsigned(at_ms));
+        Timestamp::from_unix_ms(u64::try_from(placed).unwrap_or(0)).min(now)
+    }
+
+    fn place_all(&mut self, now: Timestamp, merged: &mut Vec<Merged>) {
+        if self.placeless.is_empty() {
+            return;
+        }
+        let mut reports = std::mem::take(&mut self.placeless);
+        reports.sort_by_key(|report| report.at_ms);
+        for report in reports {
+            let placed = self.place(report.at_ms, now);
+            merged.push(self.apply(report, placed));
+        }
+    }
+
+    fn apply(&mut self, report: Report, placed: Timestamp) -> Merged {
+        let growth = self.totals.merge(&report.totals);
+        let newest = report.at_ms >= self.gauged_ms;
+        let mut targets_changed = false;
+        if newest {
+            self.gauged_ms = report.at_ms;
+            self.epoch = self.epoch.max(report.epoch);
+            self.in_flight = report.in_flight;
+            self.health = report.health;
+            if !report.replayed && self.targets != report.targets {
+                self.targets = report.targets;
+                targets_changed = true;
+            }
+        }
+        self.merged_ms = self.merged_ms.max(report.at_ms);
+        let counts = if std::mem::replace(&mut self.based, true) {
+            Counted::Growth(growth)
+        } else {
+            Counted::Base(self.totals.clone())
+        };
+        Merged { agent: self.number, placed, agent_ms: report.at_ms, counts, targets_changed }
+    }
+}
+
+/// Adds a growth to counts: unlike a merge, of different agents or of different times.
+pub fn add(counts: &mut Totals, growth: &Totals) {
+    for (key, latency) in &growth.series {
+        match counts.series.get_mut(key) {
+            Some(seen) => {
+                seen.last_byte.add(&latency.last_byte);
+                seen.first_byte.add(&latency.first_byte);
+            }
+            None => drop(counts.series.insert(key.clone(), latency.clone())),
+        }
+    }
+    for (key, overdue) in &growth.overdue {
+        let seen = counts.overdue.entry(key.clone()).or_default();
+        seen.crossed = seen.crossed.saturating_add(overdue.crossed);
+        seen.settled = seen.settled.saturating_add(overdue.settled);
+    }
+    for (key, admitted) in &growth.admitted {
+        let seen = counts.admitted.entry(key.clone()).or_default();
+        *seen = seen.saturating_add(*admitted);
+    }
+}
+
+const _: () = assert!(PODS_NAMED_MAX * NAME_BYTES_MAX < 1 << 20, "what an agent may name stays below a mebibyte");

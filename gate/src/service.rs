@@ -1,0 +1,221 @@
+//! A guarded service: who serves it, where its requests go, and what its agents say.
+
+use std::sync::Arc;
+
+use blueback_judge::PodState;
+use blueback_report::{Role, Route, Slot, Watch};
+
+use crate::api::types as api;
+use crate::clock::Timestamp;
+use crate::effect::{Effect, ToAgent};
+use crate::history::History;
+use crate::ledger::Ledger;
+use crate::recording::Entry;
+use crate::records::{PodShareRecord, ServiceRecord, Vantage};
+use crate::release::{Allowed, Live};
+use crate::revert::Witness;
+
+/// Seconds of the baseline's answers that say whether it serves.
+const ANSWERS_SECONDS: u64 = 2;
+
+/// A guarded service.
+pub(crate) struct Service {
+    pub(crate) name: Arc<str>,
+    /// The slot that serves, or served before the release that is under way.
+    pub(crate) serving: Slot,
+    /// Where requests go.
+    pub(crate) route: Route,
+    /// Number of the newest release.
+    pub(crate) releases: u64,
+    /// The release that is watched.
+    pub(crate) live: Option<Live>,
+    /// Id of the newest release.
+    pub(crate) latest: Option<Arc<str>>,
+    pub(crate) history: History,
+    pub(crate) pods: Vec<PodState>,
+    /// Whose counts are evidence: fixed while a release is watched, else whoever stands best.
+    pub(crate) vantage: Vantage,
+    /// When requests were last seen to be given to blue and to green.
+    admitted: [Timestamp; 2],
+    /// Requests of blue and of green that ended, and those of them that failed, since this gate started.
+    pub(crate) ended: [u64; 2],
+    pub(crate) failed: [u64; 2],
+}
+
+impl Service {
+    pub(crate) fn new(name: &Arc<str>, serving: Slot, now: Timestamp) -> Self {
+        Self {
+            name: Arc::clone(name),
+            serving,
+            route: Route::all_to(serving, 0),
+            releases: 0,
+            live: None,
+            latest: None,
+            history: History::default(),
+            pods: Vec::new(),
+            vantage: Vantage::Sidecars,
+            admitted: [now; 2],
+            ended: [0; 2],
+            failed: [0; 2],
+        }
+    }
+
+    pub(crate) fn restored(record: &ServiceRecord, now: Timestamp) -> Self {
+        let mut service = Self::new(&record.name.as_str().into(), record.serving.into(), now);
+        service.route = record.route();
+        service.releases = record.releases;
+        service
+    }
+
+    pub(crate) fn record(&self, now: Timestamp) -> ServiceRecord {
+        let pods = self.route.pods.iter().map(|pod| PodShareRecord {
+            slot: pod.slot.into(),
+            pod: pod.pod.to_string(),
+            share: pod.share,
+        });
+        ServiceRecord {
+            name: self.name.to_string(),
+            serving: self.serving.into(),
+            epoch: self.route.epoch,
+            green_share: self.route.green_share,
+            pods: pods.collect(),
+            releases: self.releases,
+            at_ms: now.unix_ms(),
+        }
+    }
+
+    /// Looks again at whose counts are evidence.
+    pub(crate) fn look_at_vantage(&mut self, ledger: &Ledger) {
+        self.vantage = match &self.live {
+            Some(live) => live.record.vantage,
+            None if ledger.of(&self.name).any(|(_, agent)| agent.role == Role::Front) => Vantage::Front,
+            None => Vantage::Sidecars,
+        };
+    }
+
+    /// Growth of an agent of the vantage came in.
+    pub(crate) fn grew(&mut self, growth: &blueback_report::Totals, placed: Timestamp) {
+        self.history.add(placed, growth);
+        for (key, latency) in &growth.series {
+            let ended = latency.last_byte.total();
+            self.ended[key.slot as usize] += ended;
+            self.failed[key.slot as usize] += if key.outcome.is_fault() { ended } else { 0 };
+        }
+        for key in growth.admitted.keys() {
+            let seen = &mut self.admitted[key.slot as usize];
+            *seen = placed.max(*seen);
+        }
+    }
+
+    /// Sends another route to all agents, keeps it, and tells the judge what the candidate gets by it.
+    pub(crate) fn send_route(
+        &mut self,
+        allowed: Allowed,
+        candidate: Slot,
+        let_go_ms: Option<u32>,
+        ledger: &Ledger,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let green_share = match candidate {
+            Slot::Green => allowed.share,
+            Slot::Blue => 1.0 - allowed.share,
+        };
+        self.route = Route { epoch: self.route.epoch + 1, green_share, pods: allowed.pods.clone(), let_go_ms };
+        self.tell(ToAgent::Route(self.route.clone()), ledger, effects);
+        self.history.touch(now, green_share);
+        let epoch = self.route.epoch;
+        if let Some(live) = &mut self.live {
+            live.feed(Entry::Share { epoch, candidate_share: allowed.share }, now, effects);
+            live.routed(allowed);
+        }
+        effects.push(Effect::SaveService(self.record(now)));
+    }
+
+    /// Tells all agents.
+    pub(crate) fn tell(&self, message: ToAgent, ledger: &Ledger, effects: &mut Vec<Effect>) {
+        let connections = ledger.of(&self.name).filter_map(|(_, agent)| agent.connection);
+        effects.extend(connections.map(|connection| Effect::Send { connection, message: message.clone() }));
+    }
+
+    /// What agents are to watch now.
+    pub(crate) fn watch<'a>(&'a self, idle: &'a Watch) -> &'a Watch {
+        self.live.as_ref().map_or(idle, |live| &live.watch)
+    }
+
+    /// Looks at the backends again. Returns true when something about them has changed.
+    ///
+    /// A front agent knows all of them; a sidecar knows its own. A backend that several front agents see is ready when
+    /// one of them reaches it.
+    pub(crate) fn look_at_pods(&mut self, ledger: &Ledger) -> bool {
+        let vantage = self.vantage;
+        let mut pods: Vec<PodState> = Vec::new();
+        for (_, agent) in ledger.of(&self.name).filter(|(_, agent)| vantage.has(agent.role)) {
+            let connected = agent.connection.is_some();
+            for target in &agent.targets {
+                if matches!(agent.role, Role::Sidecar(slot) if slot != target.slot) {
+                    continue;
+                }
+                let ready = target.ready && connected;
+                match pods.iter_mut().find(|pod| pod.slot == target.slot && pod.pod == target.pod) {
+                    Some(pod) => pod.ready |= ready,
+                    None => pods.push(PodState { slot: target.slot, pod: Arc::clone(&target.pod), ready }),
+                }
+            }
+        }
+        pods.sort_by(|a, b| (a.slot, &a.pod).cmp(&(b.slot, &b.pod)));
+        let changed = pods != self.pods;
+        self.pods = pods;
+        changed
+    }
+
+    /// What agents testify about a revert.
+    pub(crate) fn witness(
+        &self,
+        live: &Live,
+        epoch: u64,
+        began: Timestamp,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Witness {
+        let mut witness = Witness::default();
+        let mut heard = now;
+        for (instance, agent) in ledger.of(&self.name) {
+            if live.record.vantage.has(agent.role) && agent.connection.is_some() {
+                witness.agents += 1;
+                heard = heard.min(agent.heard.unwrap_or_default());
+                if agent.epoch < epoch || !agent.live {
+                    witness.behind.push(Arc::clone(instance));
+                }
+            }
+        }
+        let (candidate, baseline) = (live.candidate(), live.candidate().other());
+        // Only as far as every agent has spoken.
+        witness.quiet_ms = heard.since(self.admitted[candidate as usize]);
+        for pod in self.pods.iter().filter(|pod| pod.slot == baseline) {
+            witness.pods += 1;
+            witness.ready += u32::from(pod.ready);
+        }
+        (witness.requests, witness.failed) = self.history.recent(baseline, ANSWERS_SECONDS, began, now);
+        witness
+    }
+
+    /// As everybody sees it.
+    pub(crate) fn view(&self, phase: Option<api::Phase>, ledger: &Ledger, now: Timestamp) -> api::Service {
+        let connected = ledger.of(&self.name).filter(|(_, agent)| agent.connection.is_some()).count();
+        api::Service {
+            name: self.name.to_string(),
+            serving: self.serving.into(),
+            green_share: self.route.green_share,
+            release: self.latest.as_ref().map(ToString::to_string),
+            phase,
+            agents: u32::try_from(connected).unwrap_or(u32::MAX),
+            backends: self
+                .pods
+                .iter()
+                .map(|pod| api::Backend { slot: pod.slot.into(), pod: pod.pod.to_string(), ready: pod.ready })
+                .collect(),
+            requests_per_second: self.history.rate(now),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The gate from outside: stories told in values, the store, and the real server over a socket.
+
+mod api;
+mod ledger;
+mod restart;
+mod script;
+mod store;
+mod stories;
+mod world;

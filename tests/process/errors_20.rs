@@ -1,0 +1,34 @@
+//! Green fails 20 % of its requests from the switch on.
+
+use blueback_gate::api::types::Phase;
+use blueback_tests::{Guarded, Plan, moment};
+
+use crate::{LATER, SOON, errors};
+
+const RULES: &str = "
+revertWhen: ['error rate > 5%']
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_in_20_percent_are_shielded_then_reverted() {
+    let mut shop = Guarded::start(Plan { rules: Some(RULES), ..Plan::default() }).await;
+    shop.green_does(errors(0.2));
+    let story = shop.switch(&[]).await;
+    let ran = story.awaited(LATER).await;
+    assert_eq!(ran.code, Some(10), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("error rate > 5%") || ran.stdout.contains("error rate > 5%"),
+        "the rule is not named: {ran:#?}"
+    );
+
+    let release = story.in_phase(SOON, Phase::Reverted).await;
+    assert_eq!(release.verdict.rule.as_deref(), Some("error rate > 5%"));
+    let limit = release.verdict.limit.expect("the rule has a limit");
+    assert!(release.verdict.value.is_some_and(|value| value > limit), "{:?}", release.verdict);
+    let proven = moment(&release, "proven").expect("it was proven");
+    assert!(proven.after_ms <= 30_000, "{:#?}", release.timeline);
+
+    shop.traffic.answered_by("blue", 50).await;
+    let failed = shop.stage.traffic.stop().await.iter().filter(|request| request.is_failed()).count();
+    assert!((4..=240).contains(&failed), "{failed} requests failed");
+}
