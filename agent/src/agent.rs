@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
-use tracing::info;
+use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -62,14 +62,18 @@ fn listen(address: SocketAddr, shared: bool) -> anyhow::Result<std::net::TcpList
 /// A thread with its own single-threaded runtime. The receiver resolves when it ended.
 fn thread_of<F>(name: &str, run: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<oneshot::Receiver<()>>
 where
-    F: Future<Output = ()>,
+    F: Future<Output = ()> + 'static,
 {
     let (ended, end) = oneshot::channel();
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            LocalSet::new().block_on(&runtime, async move { run().await });
+            // As a task of its own: what is given to `block_on` itself is polled whenever any task is woken.
+            let ended_well = LocalSet::new().block_on(&runtime, async move { spawn_local(run()).await });
+            if let Err(error) = ended_well {
+                error!(%error, "Thread failed");
+            }
             // Nobody may be waiting any more.
             let _ = ended.send(());
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use blueback_report::{Hello, Role, Route, Slot};
+use blueback_report::{Hello, Role, Route};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -17,14 +17,14 @@ use crate::reporter::Reporter;
 use crate::route::{Picker, Router};
 
 /// What workers are told beside the route table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
     /// How often connections were to be let go.
     pub let_go: u64,
     /// Within how many milliseconds, the last time.
     pub let_go_ms: u32,
-    /// The slot that lost share by it.
-    pub lost: Option<Slot>,
+    /// Numbers of the backends that got less by it.
+    pub lost: Arc<[usize]>,
     /// Finish what is in flight and stop.
     pub drain: bool,
 }
@@ -118,7 +118,7 @@ impl Control {
             self.orders.send_modify(|orders| {
                 orders.let_go += 1;
                 orders.let_go_ms = ms;
-                orders.lost = Some(lost);
+                orders.lost = lost;
             });
         }
     }

@@ -133,16 +133,16 @@ impl Router {
             .collect()
     }
 
-    /// Puts a newer route in force. Returns the slot that lost share, or `None` when the command was not newer.
+    /// Puts a newer route in force. Returns the numbers of the backends that get less than before, or `None` when the command
+    /// was not newer.
     ///
     /// Called by one thread only: the one that talks to the gate.
-    pub fn command(&self, route: &Route) -> Option<Slot> {
+    pub fn command(&self, route: &Route) -> Option<Arc<[usize]>> {
         let current = self.table.load();
         if route.epoch <= current.route.epoch {
             return None;
         }
-        let lost = if route.green_share < current.route.green_share { Slot::Green } else { Slot::Blue };
-        let kept = self
+        let kept: Box<[f64]> = self
             .backends
             .iter()
             .map(|backend| {
@@ -150,6 +150,15 @@ impl Router {
                 route.pods.iter().find(same).map_or(1.0, |pod| pod.share)
             })
             .collect();
+        let share = |slot: Slot, route: &Route| match slot {
+            Slot::Blue => 1.0 - route.green_share,
+            Slot::Green => route.green_share,
+        };
+        let lost = (0..self.backends.len()).filter(|&index| {
+            let slot = self.backends[index].slot;
+            share(slot, route) * kept[index] < share(slot, &current.route) * current.kept[index]
+        });
+        let lost = lost.collect();
         self.table.store(Arc::new(Table { route: route.clone(), kept, classes: current.classes.clone() }));
         self.epoch.store(route.epoch, Relaxed);
         Some(lost)
@@ -318,11 +327,23 @@ mod tests {
     #[test]
     fn an_epoch_that_is_not_newer_is_ignored() {
         let router = router(1, 1);
-        assert_eq!(router.command(&route(5, 1.0)), Some(Slot::Blue));
+        assert!(router.command(&route(5, 1.0)).is_some());
         assert_eq!(router.command(&route(5, 0.0)), None);
         assert_eq!(router.command(&route(4, 0.0)), None);
         assert_eq!((router.epoch(), router.table().route.green_share), (5, 1.0));
-        assert_eq!(router.command(&route(6, 0.5)), Some(Slot::Green));
+    }
+
+    /// A switch takes from blue and a shield from green; who gets more has nobody to let go.
+    #[test]
+    fn only_backends_that_get_less_have_lost() {
+        let router = router(1, 2);
+        let lost = |route: &Route| router.command(route).expect("each command is newer").to_vec();
+        let shielded = |share| PodShare { slot: Slot::Green, pod: "green-1".into(), share };
+        assert_eq!(lost(&route(1, 1.0)), [0], "a switch");
+        assert_eq!(lost(&Route { pods: vec![shielded(0.1)], ..route(2, 1.0) }), [2], "one pod is shielded");
+        assert_eq!(lost(&route(3, 1.0)), [] as [usize; 0], "and opened again");
+        assert_eq!(lost(&route(4, 0.1)), [1, 2], "all of green is shielded");
+        assert_eq!(lost(&route(5, 0.0)), [1, 2], "and reverted");
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Args {
             match std::fs::read_to_string(&file) {
                 Ok(text) => config.token = Some(text.lines().next().unwrap_or_default().trim().to_owned()),
                 Err(error) => {
-                    wrong.push(format!("--token-file {}: {error}; a readable file is accepted", file.display()))
+                    wrong.push(format!("--token-file {}: {error}; a readable file is accepted", file.display()));
                 }
             }
         }

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use blueback_report::{Hello, Report, Slot, Totals, Watch};
+use blueback_report::{Hello, Report, Role, Slot, Totals, Watch};
 
 use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
-use crate::event::{Connection, Event};
+use crate::event::{Command, Connection, Event, Ticket};
 use crate::figures::{Counters, Dropped};
 use crate::history::HISTORY_SECONDS;
 use crate::ledger::{Counted, Ledger, Merged};
@@ -34,6 +34,10 @@ pub const IDLE_CADENCE_MS: u32 = 1_000;
 pub const SERVICES_MAX: usize = 256;
 /// Releases kept of each service; the oldest go first.
 pub const RELEASES_KEPT: usize = 50;
+/// Largest epoch that an agent may have: no gate comes to it, and there is room above it.
+const EPOCH_MAX: u64 = 1 << 48;
+/// Most switches that wait for agents to tell what they know; further ones are made without.
+const SWITCHES_WAITING_MAX: usize = 64;
 /// Time after which a route is sent again to an agent that has not taken it.
 const ROUTE_AGAIN_MS: u64 = 500;
 /// Time between two repetitions of the watch list, which has no acknowledgement of its own.
@@ -72,6 +76,16 @@ pub struct Gate {
     placed: Vec<(Arc<str>, Merged)>,
     routed: BTreeMap<Connection, (u64, Timestamp)>,
     watched: Timestamp,
+    /// Switches that wait, shortly, for agents to tell what they know.
+    waiting: Vec<Wish>,
+}
+
+/// What an operator wants.
+struct Wish {
+    ticket: Ticket,
+    service: Arc<str>,
+    command: Command,
+    by: Option<String>,
 }
 
 impl Gate {
@@ -97,6 +111,7 @@ impl Gate {
             placed: Vec::new(),
             routed: BTreeMap::new(),
             watched: now,
+            waiting: Vec::new(),
             rules: settings.rules,
         }
     }
@@ -111,8 +126,15 @@ impl Gate {
             Event::AgentInvalid { .. } => self.counters.drop_one(Dropped::Invalid),
             Event::AgentGone { connection } => self.gone(connection, now, &mut effects),
             Event::Operator { ticket, service, command, by } => {
-                let answer = self.operator(&service, command, by.as_deref(), now, &mut effects);
-                effects.push(Effect::Answer { ticket, answer });
+                let waits = matches!(command, Command::Switch { .. })
+                    && self.waiting.len() < SWITCHES_WAITING_MAX
+                    && self.services.get(&service).is_some_and(|known| known.is_gathering(&self.ledger, now));
+                let wish = Wish { ticket, service, command, by };
+                if waits {
+                    self.waiting.push(wish);
+                } else {
+                    self.grant(wish, now, &mut effects);
+                }
             }
             Event::EffectDone { release, step, text } => {
                 if let Some(revert) = self.live(&release).and_then(|live| live.revert.as_mut()) {
@@ -132,6 +154,12 @@ impl Gate {
         effects
     }
 
+    fn grant(&mut self, wish: Wish, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Wish { ticket, service, command, by } = wish;
+        let answer = self.operator(&service, command, by.as_deref(), now, effects);
+        effects.push(Effect::Answer { ticket, answer });
+    }
+
     fn live(&mut self, release: &str) -> Option<&mut Live> {
         self.services.values_mut().find(|service| is_live(service, release))?.live.as_mut()
     }
@@ -141,6 +169,9 @@ impl Gate {
             counters.drop_one(why);
             effects.push(Effect::Close { connection, why: why.as_str().to_owned() });
         };
+        if hello.route.epoch > EPOCH_MAX {
+            return refuse(Dropped::Invalid, &mut self.counters, effects);
+        }
         if !self.services.contains_key(&hello.service) && self.services.len() >= SERVICES_MAX {
             return refuse(Dropped::TooManyServices, &mut self.counters, effects);
         }
@@ -155,19 +186,25 @@ impl Gate {
         let Self { services, ledger, idle, .. } = self;
         let service = services.entry(Arc::clone(&hello.service)).or_insert_with(|| {
             // What the agent was told by somebody before is the only thing known about a service nobody has named.
-            let serving = if hello.route.green_share > 0.5 { Slot::Green } else { Slot::Blue };
+            // But a sidecar that nobody has told anything only says which slot it belongs to.
+            let told = hello.route.epoch > 0 || hello.role == Role::Front;
+            let serving = if told && hello.route.green_share > 0.5 { Slot::Green } else { Slot::Blue };
             let mut service = Service::new(&hello.service, serving, now);
-            service.route.green_share = hello.route.green_share;
+            if told {
+                service.route.green_share = hello.route.green_share;
+            }
             service
         });
         let merged_ms = ledger.get(&hello.agent).map_or(0, |agent| agent.merged_ms);
         effects.push(Effect::Send { connection, message: ToAgent::Welcome { merged_ms } });
         effects.push(Effect::Send { connection, message: ToAgent::Watch(service.watch(idle).clone()) });
         service.look_at_vantage(ledger);
-        if hello.route.epoch > service.route.epoch {
-            // A former gate has gone further than what is known here.
-            let same = (hello.route.green_share - service.route.green_share).abs() < f64::EPSILON
-                && hello.route.pods == service.route.pods;
+        let same = (hello.route.green_share - service.route.green_share).abs() < f64::EPSILON
+            && hello.route.pods == service.route.pods;
+        // A front agent that nobody has told anything goes by its own flags, and they may say something else.
+        let astray = hello.role == Role::Front && !same;
+        if hello.route.epoch > service.route.epoch || (hello.route.epoch == service.route.epoch && astray) {
+            // Or a former gate has gone further than what is known here.
             service.route.epoch = hello.route.epoch;
             if same {
                 effects.push(Effect::SaveService(service.record(now)));
@@ -250,7 +287,7 @@ impl Gate {
                 if let Some(instance) = self.ledger.instance(connection) {
                     catch_up.waiting.remove(instance);
                 }
-            } else if live_release.catch_up.is_none() {
+            } else {
                 live_release.feed(Entry::Deliberated, now, effects);
             }
         }
@@ -287,10 +324,7 @@ impl Gate {
                 in_flight: agent.in_flight.clone(),
             })),
         };
-        match &mut live.catch_up {
-            Some(catch_up) => catch_up.entries.push((placed, entry)),
-            None => live.feed(entry, placed, effects),
-        }
+        live.feed(entry, placed, effects);
     }
 
     fn tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -312,7 +346,7 @@ impl Gate {
             service.history.touch(now, service.route.green_share);
             if again {
                 service.look_at_vantage(&self.ledger);
-                service.tell(ToAgent::Watch(service.watch(&self.idle).clone()), &self.ledger, effects);
+                service.tell(&ToAgent::Watch(service.watch(&self.idle).clone()), &self.ledger, effects);
             }
             let Some(live) = &mut service.live else { continue };
             if let Some(catch_up) = &live.catch_up {
@@ -328,6 +362,14 @@ impl Gate {
                 }
             } else if live.revert.is_none() {
                 live.feed(Entry::Deliberated, now, effects);
+            }
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        for wish in waiting {
+            if self.services.get(&wish.service).is_some_and(|known| known.is_gathering(&self.ledger, now)) {
+                self.waiting.push(wish);
+            } else {
+                self.grant(wish, now, effects);
             }
         }
         self.settle_all(now, effects);
@@ -424,7 +466,7 @@ impl Gate {
         self.evidence.insert(Arc::clone(&live.id), Arc::new(evidence));
         effects.push(Effect::SaveService(service.record(now)));
         service.look_at_vantage(&self.ledger);
-        service.tell(ToAgent::Watch(self.idle.clone()), &self.ledger, effects);
+        service.tell(&ToAgent::Watch(self.idle.clone()), &self.ledger, effects);
         self.forget_old_releases(name);
     }
 
@@ -487,6 +529,12 @@ impl Gate {
             Some((service, live)) => Some(evidence(live, service, now)),
             None => self.evidence.get(id).map(|evidence| api::Evidence::clone(evidence)),
         }
+    }
+
+    /// Everything that an instance of an agent has counted, as far as it is known here.
+    #[must_use]
+    pub fn counted(&self, instance: &str) -> Option<&Totals> {
+        self.ledger.get(instance).map(|agent| &agent.totals)
     }
 
     /// What was counted about the loop's own work.

@@ -93,8 +93,7 @@ impl History {
             .rev()
             .skip_while(|second| second.unix_s >= end)
             .take_while(|second| second.unix_s + RATE_SECONDS >= end)
-            .map(|second| second.growth.ended())
-            .sum();
+            .fold(0, |sum, second| sum.saturating_add(second.growth.ended()));
         ended as f64 / RATE_SECONDS as f64
     }
 
@@ -102,12 +101,14 @@ impl History {
     #[must_use]
     pub(crate) fn recent(&self, slot: Slot, seconds: u64, since: Timestamp, now: Timestamp) -> (u64, u64) {
         let first = (now.unix_ms() / 1_000).saturating_sub(seconds).max(since.unix_ms() / 1_000);
-        let mut sums = (0, 0);
+        let mut sums = (0_u64, 0_u64);
         for second in self.seconds.iter().rev().take_while(|second| second.unix_s >= first) {
             for (key, latency) in second.growth.series.iter().filter(|(key, _)| key.slot == slot) {
                 let ended = latency.last_byte.total();
-                sums.0 += ended;
-                sums.1 += if key.outcome.is_fault() { ended } else { 0 };
+                sums.0 = ended.saturating_add(sums.0);
+                if key.outcome.is_fault() {
+                    sums.1 = ended.saturating_add(sums.1);
+                }
             }
         }
         sums
@@ -147,9 +148,9 @@ fn side(growth: &Totals, slot: Slot) -> api::PointSide {
     let mut all = Counts::default();
     for (key, latency) in growth.series.iter().filter(|(key, _)| key.slot == slot) {
         let ended = latency.last_byte.total();
-        side.requests += ended;
+        side.requests = side.requests.saturating_add(ended);
         if key.outcome.is_fault() {
-            side.failed += ended;
+            side.failed = side.failed.saturating_add(ended);
         }
         all.add(&latency.last_byte);
     }
@@ -162,9 +163,9 @@ fn side(growth: &Totals, slot: Slot) -> api::PointSide {
 /// rest of the page.
 fn quantile_ms(counts: &Counts, quantile: f64) -> Option<f64> {
     let rank = ((counts.total() as f64 * quantile).ceil() as u64).max(1);
-    let mut seen = 0;
+    let mut seen = 0_u64;
     counts.iter().find_map(|(index, count)| {
-        seen += count;
+        seen = count.saturating_add(seen);
         (seen >= rank).then(|| buckets::highest_us(index) as f64 / 1_000.0)
     })
 }

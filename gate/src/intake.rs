@@ -19,7 +19,14 @@ use crate::metrics::Metrics;
 use crate::server::Message;
 
 /// The generated server.
-#[expect(unused_qualifications, unreachable_pub, clippy::all, reason = "generated; documented in report.proto")]
+#[expect(
+    unused_qualifications,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; documented in report.proto"
+)]
+#[rustfmt::skip]
 #[path = "generated/blueback.report.v1.rs"]
 mod generated;
 

@@ -24,6 +24,8 @@ pub const AGENTS_MAX: usize = 4_096;
 pub const GONE_KEPT_MS: u64 = 600_000;
 /// How far ahead of an agent's established clock a report may be.
 pub const AHEAD_MS_MAX: u64 = 5_000;
+/// Longest time that an agent can have been running, in milliseconds: a century and some.
+pub const AGENT_MS_MAX: u64 = 1 << 42;
 /// Most reports kept of an agent whose clock is not established yet: a ring of ten minutes, its base, and some room.
 pub const PLACELESS_MAX: usize = 700;
 /// How long to wait for the live report that establishes an agent's clock; then the newest one counts as live.
@@ -56,6 +58,8 @@ pub struct Agent {
     pub merged_ms: u64,
     /// Its stream, while there is one.
     pub connection: Option<Connection>,
+    /// When its stream began.
+    pub came: Timestamp,
     /// When its stream ended.
     pub gone: Option<Timestamp>,
     /// When the newest live report arrived.
@@ -131,6 +135,7 @@ impl Ledger {
             Agent::new(number, hello)
         });
         let former = agent.connection.replace(connection).filter(|&former| former != connection);
+        agent.came = now;
         agent.gone = None;
         agent.live = false;
         agent.epoch = hello.route.epoch;
@@ -273,6 +278,7 @@ impl Agent {
             totals: Totals::default(),
             merged_ms: 0,
             connection: None,
+            came: Timestamp::default(),
             gone: None,
             heard: None,
             live: false,
@@ -331,6 +337,9 @@ impl Agent {
 
     /// Says whether a report can be true.
     fn accept(&mut self, report: &Report, now: Timestamp) -> Result<(), Dropped> {
+        if report.at_ms > AGENT_MS_MAX {
+            return Err(Dropped::Future);
+        }
         if let Some(zero_ms) = self.zero_ms.filter(|_| self.live || report.replayed) {
             let measured = zero_ms.saturating_add_unsigned(report.at_ms);
             if measured > now.plus_ms(AHEAD_MS_MAX).unix_ms() as i64 {
@@ -342,7 +351,7 @@ impl Agent {
         }
         let pods = &self.pods;
         let mut last: Option<(Slot, &Arc<str>)> = None;
-        let known = |slot: Slot, pod: &Arc<str>| pods.iter().any(|(a, b)| *a == slot && b == pod);
+        let known = |slot: Slot, pod: &Arc<str>| pods.contains(&(slot, Arc::clone(pod)));
         // Keys of one pod come in a row, so most of them need no search.
         for key in report.totals.series.keys() {
             if last != Some((key.slot, &key.pod)) {

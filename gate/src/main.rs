@@ -1,16 +1,39 @@
 //! The gate as a process of its own.
 
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
 use anyhow::Context;
-use blueback_gate::Server;
 use blueback_gate::config::{Args, LogFormat};
+use blueback_gate::{Config, Server};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let (config, format, filter) = Args::parse().read()?;
+/// Exit code for words that are not accepted; clap's is the same.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let (config, format, filter) = match Args::parse().read() {
+        Ok(words) => words,
+        Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
+    };
     log_to_stderr(format, filter);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, ExitCode::FAILURE),
+    }
+}
+
+/// Without a terminal to write to there is nobody to tell.
+fn fail(error: &anyhow::Error, code: ExitCode) -> ExitCode {
+    drop(writeln!(std::io::stderr(), "error: {error:#}"));
+    code
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::start(config).await.context("gate")?;
     tokio::select! {
@@ -22,7 +45,10 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(format: LogFormat, filter: EnvFilter) {
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -124,11 +124,6 @@ impl Gate {
                 "no agent of {name} is connected, so nobody could move its traffic"
             )));
         }
-        if agents().any(|(_, agent)| agent.connection.is_some() && !agent.live) {
-            return Err(Refusal::Conflict(format!(
-                "agents of {name} are still telling what they counted before they were connected; try again in a second"
-            )));
-        }
         service.look_at_pods(ledger);
         service.releases += 1;
         let id = format!("{name}-{}", service.releases);
@@ -189,7 +184,7 @@ impl Gate {
         );
         live.moment("switched", text, now, &mut self.counters);
         service.latest = Some(Arc::clone(&live.id));
-        service.tell(ToAgent::Watch(live.watch.clone()), ledger, effects);
+        service.tell(&ToAgent::Watch(live.watch.clone()), ledger, effects);
         service.live = Some(live);
         let allowed = Allowed { share, pods: Vec::new() };
         service.send_route(allowed, to, Some(LET_GO_MS), ledger, now, effects);

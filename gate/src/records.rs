@@ -22,6 +22,9 @@ pub struct ServiceRecord {
     pub pods: Vec<PodShareRecord>,
     /// Number of the newest release.
     pub releases: u64,
+    /// Whose counts were evidence.
+    #[serde(default)]
+    pub vantage: Option<Vantage>,
     /// When this was so, in Unix milliseconds.
     pub at_ms: u64,
 }

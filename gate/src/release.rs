@@ -108,7 +108,13 @@ impl Live {
 
     /// Goes on with what a former gate has recorded.
     pub(crate) fn resume(record: ReleaseRecord, recording: &Recording) -> Self {
-        Self::new(record, &recording.began, Some(recording))
+        let mut live = Self::new(record, &recording.began, Some(recording));
+        let verdict = view::verdict(live.judge.verdict());
+        // Numbers are stored only with what they decide; a verdict that has turned is left for the timeline to tell.
+        if verdict.verdict == live.record.release.verdict.verdict && live.record.revert_text.is_none() {
+            live.record.release.verdict = verdict;
+        }
+        live
     }
 
     fn new(record: ReleaseRecord, began: &Began, recording: Option<&Recording>) -> Self {
@@ -160,8 +166,15 @@ impl Live {
         &self.judge
     }
 
-    /// Tells the judge, and keeps it. Time never falls: what is late counts when it arrives.
+    /// Tells the judge, and keeps it. Time never falls: what is late counts when it arrives. While agents replay to a
+    /// restarted gate, everything waits for its turn.
     pub(crate) fn feed(&mut self, entry: Entry, at: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(catch_up) = &mut self.catch_up {
+            if entry != Entry::Deliberated {
+                catch_up.entries.push((at, entry));
+            }
+            return;
+        }
         let at_ms = at.since(self.started).max(self.last_ms);
         self.last_ms = at_ms;
         entry.drive(at_ms, &mut self.judge);

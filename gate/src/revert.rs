@@ -95,10 +95,12 @@ impl Revert {
             Step::Verified if witness.ready == 0 => {
                 Some(format!("the baseline has no ready pod of {}; it is looked at again", witness.pods))
             }
-            Step::Verified if witness.requests > 0 && 2 * witness.failed >= witness.requests => Some(format!(
-                "the baseline fails as well: {} of its last {} requests; it is looked at again",
-                witness.failed, witness.requests
-            )),
+            Step::Verified if witness.requests > 0 && witness.failed.saturating_mul(2) >= witness.requests => {
+                Some(format!(
+                    "the baseline fails as well: {} of its last {} requests; it is looked at again",
+                    witness.failed, witness.requests
+                ))
+            }
             Step::Diverted => None,
             Step::Switched | Step::Verified | Step::Released | Step::Announced if done.is_some() => None,
             Step::Switched | Step::Verified | Step::Released | Step::Announced => Some(String::new()),

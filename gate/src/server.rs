@@ -43,8 +43,11 @@ pub enum Message {
     /// Something happened.
     Event(Event),
     /// Somebody wants to look at the gate.
-    Ask(Box<dyn FnOnce(&Gate, Timestamp) + Send>),
+    Ask(Question),
 }
+
+/// A look at the gate, between two events.
+pub type Question = Box<dyn FnOnce(&Gate, Timestamp) + Send>;
 
 /// A running gate. Dropping it leaves it running until the runtime ends; [`Server::shutdown`] ends it well.
 pub struct Server {

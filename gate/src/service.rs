@@ -13,6 +13,7 @@ use crate::ledger::Ledger;
 use crate::recording::Entry;
 use crate::records::{PodShareRecord, ServiceRecord, Vantage};
 use crate::release::{Allowed, Live};
+use crate::restore::CATCH_UP_MS_MAX;
 use crate::revert::Witness;
 
 /// Seconds of the baseline's answers that say whether it serves.
@@ -35,6 +36,8 @@ pub(crate) struct Service {
     pub(crate) pods: Vec<PodState>,
     /// Whose counts are evidence: fixed while a release is watched, else whoever stands best.
     pub(crate) vantage: Vantage,
+    /// Until then a front agent that a former gate knew is expected back.
+    pub(crate) front_expected: Timestamp,
     /// When requests were last seen to be given to blue and to green.
     admitted: [Timestamp; 2],
     /// Requests of blue and of green that ended, and those of them that failed, since this gate started.
@@ -54,6 +57,7 @@ impl Service {
             history: History::default(),
             pods: Vec::new(),
             vantage: Vantage::Sidecars,
+            front_expected: now,
             admitted: [now; 2],
             ended: [0; 2],
             failed: [0; 2],
@@ -64,6 +68,9 @@ impl Service {
         let mut service = Self::new(&record.name.as_str().into(), record.serving.into(), now);
         service.route = record.route();
         service.releases = record.releases;
+        if record.vantage == Some(Vantage::Front) {
+            service.front_expected = now.plus_ms(CATCH_UP_MS_MAX);
+        }
         service
     }
 
@@ -80,6 +87,7 @@ impl Service {
             green_share: self.route.green_share,
             pods: pods.collect(),
             releases: self.releases,
+            vantage: Some(self.vantage),
             at_ms: now.unix_ms(),
         }
     }
@@ -93,13 +101,26 @@ impl Service {
         };
     }
 
+    /// Agents have just come that have not told yet what they know, or are still expected back: whoever would judge
+    /// now would judge without it.
+    pub(crate) fn is_gathering(&self, ledger: &Ledger, now: Timestamp) -> bool {
+        let connected = || ledger.of(&self.name).filter(|(_, agent)| agent.connection.is_some());
+        let telling = connected().any(|(_, agent)| !agent.live && now.since(agent.came) < CATCH_UP_MS_MAX);
+        let front = || connected().any(|(_, agent)| agent.role == Role::Front);
+        telling || (now < self.front_expected && !front())
+    }
+
     /// Growth of an agent of the vantage came in.
     pub(crate) fn grew(&mut self, growth: &blueback_report::Totals, placed: Timestamp) {
         self.history.add(placed, growth);
         for (key, latency) in &growth.series {
             let ended = latency.last_byte.total();
-            self.ended[key.slot as usize] += ended;
-            self.failed[key.slot as usize] += if key.outcome.is_fault() { ended } else { 0 };
+            let sum = &mut self.ended[key.slot as usize];
+            *sum = sum.saturating_add(ended);
+            if key.outcome.is_fault() {
+                let sum = &mut self.failed[key.slot as usize];
+                *sum = sum.saturating_add(ended);
+            }
         }
         for key in growth.admitted.keys() {
             let seen = &mut self.admitted[key.slot as usize];
@@ -121,8 +142,9 @@ impl Service {
             Slot::Green => allowed.share,
             Slot::Blue => 1.0 - allowed.share,
         };
-        self.route = Route { epoch: self.route.epoch + 1, green_share, pods: allowed.pods.clone(), let_go_ms };
-        self.tell(ToAgent::Route(self.route.clone()), ledger, effects);
+        self.route =
+            Route { epoch: self.route.epoch.saturating_add(1), green_share, pods: allowed.pods.clone(), let_go_ms };
+        self.tell(&ToAgent::Route(self.route.clone()), ledger, effects);
         self.history.touch(now, green_share);
         let epoch = self.route.epoch;
         if let Some(live) = &mut self.live {
@@ -133,7 +155,7 @@ impl Service {
     }
 
     /// Tells all agents.
-    pub(crate) fn tell(&self, message: ToAgent, ledger: &Ledger, effects: &mut Vec<Effect>) {
+    pub(crate) fn tell(&self, message: &ToAgent, ledger: &Ledger, effects: &mut Vec<Effect>) {
         let connections = ledger.of(&self.name).filter_map(|(_, agent)| agent.connection);
         effects.extend(connections.map(|connection| Effect::Send { connection, message: message.clone() }));
     }

@@ -20,6 +20,10 @@ pub const FILE: &str = "blueback.redb";
 pub const RECORDING_BYTES_MAX: u64 = 256 << 20;
 /// Most bytes of all recordings together; those of the oldest releases that are over go first.
 pub const RECORDINGS_BYTES_MAX: u64 = 1 << 30;
+/// The same of a store in memory: the bound of one recording.
+pub const MEMORY_RECORDING_BYTES_MAX: u64 = 16 << 20;
+/// And of all of them.
+pub const MEMORY_RECORDINGS_BYTES_MAX: u64 = 64 << 20;
 
 const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
 const RELEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("releases");
@@ -72,6 +76,8 @@ pub trait Store: Send + Sync {
 #[derive(Debug)]
 pub struct RedbStore {
     database: Database,
+    /// Most bytes of one recording, and of all.
+    room: (u64, u64),
 }
 
 impl RedbStore {
@@ -83,7 +89,7 @@ impl RedbStore {
         std::fs::create_dir_all(folder).with_context(|| format!("store {}", folder.display()))?;
         let file = folder.join(FILE);
         let database = Database::create(&file).with_context(|| format!("store {}", file.display()))?;
-        Self::with(database)
+        Self::with(database, (RECORDING_BYTES_MAX, RECORDINGS_BYTES_MAX))
     }
 
     /// A store that is gone when it is dropped.
@@ -91,17 +97,18 @@ impl RedbStore {
     /// # Errors
     /// When there is no memory for it.
     pub fn in_memory() -> anyhow::Result<Self> {
-        Self::with(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)
+        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
+        Self::with(database, (MEMORY_RECORDING_BYTES_MAX, MEMORY_RECORDINGS_BYTES_MAX))
     }
 
-    fn with(database: Database) -> anyhow::Result<Self> {
+    fn with(database: Database, room: (u64, u64)) -> anyhow::Result<Self> {
         let write = database.begin_write()?;
         write.open_table(SERVICES)?;
         write.open_table(RELEASES)?;
         write.open_table(RECORDINGS)?;
         write.open_table(SIZES)?;
         write.commit()?;
-        Ok(Self { database })
+        Ok(Self { database, room })
     }
 }
 
@@ -150,7 +157,7 @@ impl Store for RedbStore {
             let mut sizes = write.open_table(SIZES)?;
             for (release, bytes) in &batch.recordings {
                 let (pieces, size) = sizes.get(&**release)?.map_or((0, 0), |row| row.value());
-                if size + bytes.len() as u64 > RECORDING_BYTES_MAX {
+                if size + bytes.len() as u64 > self.room.0 {
                     without_room += bytes.len() as u64;
                     continue;
                 }
@@ -159,7 +166,7 @@ impl Store for RedbStore {
             }
         }
         if batch.releases.iter().any(|record| record.release.ended_ms.is_some()) {
-            prune(&write)?;
+            prune(&write, self.room.1)?;
         }
         write.commit()?;
         Ok(without_room)
@@ -177,7 +184,7 @@ impl Store for RedbStore {
 
 /// Removes releases beyond what is kept of each service, and recordings beyond what is kept of all; oldest first, and
 /// never those of a release that is still watched.
-fn prune(write: &WriteTransaction) -> anyhow::Result<()> {
+fn prune(write: &WriteTransaction, bytes_max: u64) -> anyhow::Result<()> {
     let mut releases = write.open_table(RELEASES)?;
     let mut recordings = write.open_table(RECORDINGS)?;
     let mut sizes = write.open_table(SIZES)?;
@@ -205,7 +212,7 @@ fn prune(write: &WriteTransaction) -> anyhow::Result<()> {
         }
     }
     for (_, _, id, size) in ended.iter().rev() {
-        if total <= RECORDINGS_BYTES_MAX {
+        if total <= bytes_max {
             break;
         }
         if !surplus.iter().any(|(gone, _)| *gone == id) {

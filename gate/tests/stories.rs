@@ -1,10 +1,10 @@
 //! Releases, told in values.
 
 use blueback_gate::api::types::Phase;
-use blueback_gate::effect::Refusal;
+use blueback_gate::effect::{Effect, Refusal};
 use blueback_gate::event::{Command, Event, Step};
 use blueback_gate::figures::Dropped;
-use blueback_report::{Outcome, Report, Slot};
+use blueback_report::{Outcome, Report, Role, Slot};
 
 use crate::world::{Front, SERVICE, World, both_fail, green_fails};
 
@@ -273,4 +273,60 @@ fn a_release_that_passed_makes_room_for_the_next() {
     let first = world.gate.release("shop-1").expect("it is kept");
     assert_eq!(first.phase, Phase::Superseded);
     assert_eq!(world.gate.releases().map(|release| release.id.as_str()).collect::<Vec<_>>(), ["shop-2", "shop-1"]);
+}
+
+#[test]
+fn a_switch_waits_for_what_agents_have_to_tell() {
+    let mut world = World::new();
+    world.front = Front::new("front/2", 2, Slot::Blue, world.now);
+    world.apply(Event::AgentHello { connection: 2, hello: world.front.hello() });
+    let switch = Command::Switch { to: Slot::Green, share: None };
+    let event = Event::Operator { ticket: 9, service: SERVICE.into(), command: switch, by: None };
+    let answers = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Answer { ticket: 9, .. }));
+    assert!(!answers(&world.gate.apply(event, world.now)), "its counts are not known yet");
+    let report = world.front.report(world.now);
+    world.apply(Event::AgentReport { connection: 2, report });
+    assert!(answers(&world.gate.apply(Event::Tick, world.now)));
+}
+
+#[test]
+fn a_sidecar_that_nobody_has_told_anything_does_not_say_who_serves() {
+    let mut world = World::new();
+    let mut hello = Front::new("green-0/1", 3, Slot::Green, world.now).hello();
+    hello.role = Role::Sidecar(Slot::Green);
+    hello.service = "cart".into();
+    world.apply(Event::AgentHello { connection: 3, hello });
+    let service = world.gate.service("cart", world.now).expect("its agent named it");
+    assert_eq!(service.serving, blueback_gate::api::types::Slot::Blue);
+}
+
+#[test]
+fn a_front_agent_with_other_flags_is_put_right() {
+    let mut world = World::new();
+    world.front = Front::new("front/2", 2, Slot::Green, world.now);
+    world.connect();
+    assert_eq!((world.front.route.green_share, world.front.route.epoch), (0.0, 1));
+}
+
+#[test]
+fn numbers_that_no_agent_has_do_no_harm() {
+    let mut world = World::new();
+    world.switch(Slot::Green);
+    for at_ms in [u64::MAX, 1 << 63, i64::MAX as u64] {
+        let mut report = world.front.report(world.now);
+        report.at_ms = at_ms;
+        world.apply(Event::AgentReport { connection: 1, report });
+    }
+    assert_eq!(world.gate.counters().dropped(Dropped::Future), 3);
+    let mut hello = world.front.hello();
+    hello.route.epoch = u64::MAX;
+    world.apply(Event::AgentHello { connection: 4, hello });
+    assert_eq!(world.closed, [4]);
+    for _ in 0..3 {
+        world.front.count(Slot::Green, Outcome::Ok, u64::MAX / 2);
+        world.run(100);
+    }
+    world.run(1_000);
+    assert!(world.gate.evidence("shop-1", world.now).is_some());
+    assert!(world.gate.figures(world.now).services.len() == 1);
 }

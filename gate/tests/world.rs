@@ -15,26 +15,26 @@ use blueback_report::{
 };
 
 /// When every world begins, in Unix milliseconds.
-pub const BEGIN_MS: u64 = 1_700_000_000_000;
-pub const SERVICE: &str = "shop";
+pub(crate) const BEGIN_MS: u64 = 1_700_000_000_000;
+pub(crate) const SERVICE: &str = "shop";
 
 /// A front agent: what it counts, and what it was told.
-pub struct Front {
-    pub instance: String,
-    pub connection: Connection,
-    pub started: Timestamp,
-    pub totals: Totals,
-    pub route: Route,
-    pub watch: Option<Watch>,
-    pub welcome: Option<u64>,
-    pub acked_ms: u64,
-    pub sent: u64,
+pub(crate) struct Front {
+    pub(crate) instance: String,
+    pub(crate) connection: Connection,
+    pub(crate) started: Timestamp,
+    pub(crate) totals: Totals,
+    pub(crate) route: Route,
+    pub(crate) watch: Option<Watch>,
+    pub(crate) welcome: Option<u64>,
+    pub(crate) acked_ms: u64,
+    pub(crate) sent: u64,
     /// Takes routes that it is sent.
-    pub obeys: bool,
+    pub(crate) obeys: bool,
 }
 
 impl Front {
-    pub fn new(instance: &str, connection: Connection, serving: Slot, started: Timestamp) -> Self {
+    pub(crate) fn new(instance: &str, connection: Connection, serving: Slot, started: Timestamp) -> Self {
         Self {
             instance: instance.to_owned(),
             connection,
@@ -49,7 +49,7 @@ impl Front {
         }
     }
 
-    pub fn hello(&self) -> Hello {
+    pub(crate) fn hello(&self) -> Hello {
         Hello {
             agent: self.instance.as_str().into(),
             service: SERVICE.into(),
@@ -61,12 +61,12 @@ impl Front {
     }
 
     /// Requests that were asked of a slot and answered at once.
-    pub fn count(&mut self, slot: Slot, outcome: Outcome, count: u64) {
+    pub(crate) fn count(&mut self, slot: Slot, outcome: Outcome, count: u64) {
         if count == 0 {
             return;
         }
         let pod: Arc<str> = format!("{slot}-{}", self.sent % 2).into();
-        self.sent += count;
+        self.sent = self.sent.wrapping_add(count);
         let key = SeriesKey {
             slot,
             pod: Arc::clone(&pod),
@@ -79,10 +79,11 @@ impl Front {
         latency.last_byte.record_n(3_000, count);
         latency.first_byte.record_n(2_000, count);
         let admission = AdmissionKey { epoch: self.route.epoch, slot, pod, route: "".into() };
-        *self.totals.admitted.entry(admission).or_default() += count;
+        let admitted = self.totals.admitted.entry(admission).or_default();
+        *admitted = admitted.saturating_add(count);
     }
 
-    pub fn report(&self, now: Timestamp) -> Report {
+    pub(crate) fn report(&self, now: Timestamp) -> Report {
         Report {
             at_ms: now.since(self.started),
             epoch: self.route.epoch,
@@ -93,52 +94,52 @@ impl Front {
     }
 }
 
-pub fn targets(blue_ready: bool) -> Vec<TargetState> {
+pub(crate) fn targets(blue_ready: bool) -> Vec<TargetState> {
     let pods = [(Slot::Blue, "blue-0"), (Slot::Blue, "blue-1"), (Slot::Green, "green-0"), (Slot::Green, "green-1")];
     pods.map(|(slot, pod)| TargetState { slot, pod: pod.into(), ready: slot == Slot::Green || blue_ready }).into()
 }
 
 /// How requests end, by slot and number.
-pub type Fate = fn(Slot, u64) -> Outcome;
+pub(crate) type Fate = fn(Slot, u64) -> Outcome;
 
-pub fn healthy(_: Slot, _: u64) -> Outcome {
+pub(crate) fn healthy(_: Slot, _: u64) -> Outcome {
     Outcome::Ok
 }
 
-pub fn green_fails(slot: Slot, _: u64) -> Outcome {
+pub(crate) fn green_fails(slot: Slot, _: u64) -> Outcome {
     if slot == Slot::Green { Outcome::ServerError } else { Outcome::Ok }
 }
 
-pub fn both_fail(_: Slot, _: u64) -> Outcome {
+pub(crate) fn both_fail(_: Slot, _: u64) -> Outcome {
     Outcome::ServerError
 }
 
-pub struct World {
-    pub gate: Gate,
-    pub now: Timestamp,
-    pub front: Front,
-    pub fate: Fate,
+pub(crate) struct World {
+    pub(crate) gate: Gate,
+    pub(crate) now: Timestamp,
+    pub(crate) front: Front,
+    pub(crate) fate: Fate,
     /// Requests a second.
-    pub rate: u64,
+    pub(crate) rate: u64,
     /// Steps that executors do not do.
-    pub stuck: Vec<Step>,
-    pub blue_ready: bool,
-    pub frames: BTreeMap<Arc<str>, Vec<Frame>>,
-    pub services: BTreeMap<String, ServiceRecord>,
-    pub releases: BTreeMap<String, ReleaseRecord>,
-    pub published: Option<Arc<Release>>,
-    pub closed: Vec<Connection>,
+    pub(crate) stuck: Vec<Step>,
+    pub(crate) blue_ready: bool,
+    pub(crate) frames: BTreeMap<Arc<str>, Vec<Frame>>,
+    pub(crate) services: BTreeMap<String, ServiceRecord>,
+    pub(crate) releases: BTreeMap<String, ReleaseRecord>,
+    pub(crate) published: Option<Arc<Release>>,
+    pub(crate) closed: Vec<Connection>,
     carry: f64,
     ticket: u64,
 }
 
 impl World {
     /// Blue serves; the front agent has been there for half a minute.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(RulesFile::default())
     }
 
-    pub fn with(rules: RulesFile) -> Self {
+    pub(crate) fn with(rules: RulesFile) -> Self {
         let now = Timestamp::from_unix_ms(BEGIN_MS);
         let services = vec![ServiceConfig { name: SERVICE.to_owned(), serving: Slot::Blue }];
         let mut world = Self {
@@ -162,7 +163,7 @@ impl World {
         world
     }
 
-    pub fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         let hello = self.front.hello();
         self.apply(Event::AgentHello { connection: self.front.connection, hello });
         if self.front.welcome == Some(0) {
@@ -171,7 +172,7 @@ impl World {
         }
     }
 
-    pub fn apply(&mut self, event: Event) {
+    pub(crate) fn apply(&mut self, event: Event) {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             for effect in self.gate.apply(event, self.now) {
@@ -212,7 +213,7 @@ impl World {
     }
 
     /// Time passes: a tick each 50 ms, traffic and a report each 100 ms.
-    pub fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         let end = self.now.plus_ms(ms);
         while self.now < end {
             self.now = self.now.plus_ms(50);
@@ -227,7 +228,7 @@ impl World {
     }
 
     /// Time passes until something holds, or this many milliseconds are over.
-    pub fn run_until(&mut self, ms: u64, holds: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, ms: u64, holds: impl Fn(&Self) -> bool) -> bool {
         let end = self.now.plus_ms(ms);
         while self.now < end {
             if holds(self) {
@@ -253,7 +254,7 @@ impl World {
         }
     }
 
-    pub fn operate(&mut self, command: Command) -> Result<Arc<Release>, Refusal> {
+    pub(crate) fn operate(&mut self, command: Command) -> Result<Arc<Release>, Refusal> {
         self.ticket += 1;
         let ticket = self.ticket;
         let by = Some("ann".to_owned());
@@ -272,30 +273,30 @@ impl World {
         answer.expect("each question has an answer")
     }
 
-    pub fn switch(&mut self, to: Slot) -> Arc<Release> {
+    pub(crate) fn switch(&mut self, to: Slot) -> Arc<Release> {
         self.operate(Command::Switch { to, share: None }).expect("the switch is possible")
     }
 
-    pub fn release(&self) -> &Release {
+    pub(crate) fn release(&self) -> &Release {
         self.published.as_ref().expect("a release was published")
     }
 
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.release().phase
     }
 
     /// What has happened, in one word each.
-    pub fn story(&self) -> Vec<&str> {
+    pub(crate) fn story(&self) -> Vec<&str> {
         self.release().timeline.iter().map(|moment| moment.what.as_str()).collect()
     }
 
-    pub fn moment(&self, what: &str) -> &Moment {
+    pub(crate) fn moment(&self, what: &str) -> &Moment {
         let found = self.release().timeline.iter().find(|moment| moment.what == what);
         found.unwrap_or_else(|| panic!("{what} is not in {:#?}", self.release().timeline))
     }
 
     /// What a store would hold.
-    pub fn stored(&self) -> Stored {
+    pub(crate) fn stored(&self) -> Stored {
         let recordings = self
             .frames
             .iter()

@@ -16,7 +16,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -24,7 +24,6 @@ use blueback::client::Gate;
 use blueback::load::{Ended, Load, Plan, unix_ms};
 use blueback::sample::{self, Fault, Sample};
 use blueback_gate::api::types::{Phase, Release, Slot, SwitchRequest};
-use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout};
 
 const NAME: &str = "bench";
@@ -173,8 +172,17 @@ fn addresses(samples: &[Sample; 2]) -> String {
     format!("{},{}", samples[0].addr(), samples[1].addr())
 }
 
-/// The guard, killed when dropped.
-fn guard(listen: SocketAddr, api: SocketAddr, blue: &[Sample; 2], green: &[Sample; 2]) -> anyhow::Result<Child> {
+/// The guard's process, killed when dropped.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn guard(listen: SocketAddr, api: SocketAddr, blue: &[Sample; 2], green: &[Sample; 2]) -> anyhow::Result<Guard> {
     let listen = listen.to_string();
     let api = api.to_string();
     Command::new(blueback_tests::release_binary("blueback")?)
@@ -183,8 +191,8 @@ fn guard(listen: SocketAddr, api: SocketAddr, blue: &[Sample; 2], green: &[Sampl
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
         .spawn()
+        .map(Guard)
         .context("start blueback guard")
 }
 
@@ -210,7 +218,7 @@ async fn round(case: &Case, number: u64, late: Duration, warm: Duration) -> anyh
     let blue = applications("blue", number + 1).await?;
     let green = applications("green", number + 101).await?;
     let (listen, api) = (free_port()?, free_port()?);
-    let mut child = guard(listen, api, &blue, &green)?;
+    let mut guard = guard(listen, api, &blue, &green)?;
     let gate = Gate::new(&format!("http://{api}"), None).map_err(anyhow::Error::msg)?;
     wait_until_ready(&gate).await?;
 
@@ -232,14 +240,14 @@ async fn round(case: &Case, number: u64, late: Duration, warm: Duration) -> anyh
     let mut last = release.clone();
     while last.phase != Phase::Reverted && Instant::now() < deadline {
         collect_until(&mut results, &mut ended, Instant::now() + Duration::from_millis(100)).await;
-        ensure!(child.try_wait()?.is_none(), "blueback guard has ended");
+        ensure!(guard.0.try_wait()?.is_none(), "blueback guard has ended");
         last = gate.release(&release.id).await?;
     }
     collect_until(&mut results, &mut ended, Instant::now() + AFTER).await;
     let began_ms = load.began_ms();
     drop(load);
     drop(results);
-    child.kill().await?;
+    drop(guard);
     Ok(told(case, number, &last, &ended, began_ms, fault_ms))
 }
 

@@ -54,7 +54,7 @@ async fn a_release_can_be_followed_by_long_poll_and_by_events() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evidence_description_and_metrics_are_served() {
-    let shop = Guarded::start(Plan { warm_up: 150, ..Plan::default() }).await;
+    let shop = Guarded::start(Plan { warm_up: 300, ..Plan::default() }).await;
     let early = post(shop.api, "/v1/services/shop/hold", r#"{"why":"there is no release"}"#).await.expect("an answer");
     assert_eq!(early.status, 409, "{early:?}");
     let story = shop.switch(&[]).await;

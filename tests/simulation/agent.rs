@@ -48,6 +48,17 @@ struct Flight {
     first_byte: bool,
 }
 
+/// A request that will still be unanswered when it is over a limit.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Crossing {
+    at_us: u64,
+    number: u64,
+    /// Place of the limit in the watch list.
+    limit: usize,
+    epoch: u64,
+    pod: usize,
+}
+
 #[derive(Debug)]
 pub(crate) struct Agent {
     /// Instance; a restart is another one.
@@ -60,7 +71,7 @@ pub(crate) struct Agent {
     started_us: u64,
     watch: Watch,
     flights: BinaryHeap<Reverse<Flight>>,
-    crossings: BinaryHeap<Reverse<(u64, u64, usize, u64, usize)>>,
+    crossings: BinaryHeap<Reverse<Crossing>>,
     crossed: BTreeMap<u64, Vec<Limit>>,
     in_flight: BTreeMap<(u64, usize), u64>,
     /// Not yet in `totals`: latencies by lane (pod, age, outcome), admissions by pod.
@@ -142,7 +153,9 @@ impl Agent {
         for (index, limit) in self.watch.limits.iter().enumerate() {
             let crossing = crossing_us(limit.us);
             if latency_us > crossing {
-                self.crossings.push(Reverse((now_us + crossing + 1, number, index, self.route.epoch, pod)));
+                let at_us = now_us + crossing + 1;
+                let epoch = self.route.epoch;
+                self.crossings.push(Reverse(Crossing { at_us, number, limit: index, epoch, pod }));
             }
         }
         self.flights.push(Reverse(Flight {
@@ -158,10 +171,8 @@ impl Agent {
 
     /// Requests end and cross limits up to now.
     pub(crate) fn advance(&mut self, now_us: u64) {
-        while let Some(&Reverse((at_us, number, limit, epoch, pod))) = self.crossings.peek()
-            && at_us <= now_us
-        {
-            self.crossings.pop();
+        while self.crossings.peek().is_some_and(|Reverse(crossing)| crossing.at_us <= now_us) {
+            let Some(Reverse(Crossing { number, limit, epoch, pod, .. })) = self.crossings.pop() else { break };
             let Some(&limit) = self.watch.limits.get(limit) else { continue };
             self.overdue(pod, Age::of(epoch, self.route.epoch), limit).crossed += 1;
             self.crossed.entry(number).or_default().push(limit);

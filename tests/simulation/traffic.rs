@@ -27,7 +27,7 @@ pub(crate) enum Harm {
 
 impl Harm {
     /// When it begins.
-    pub(crate) const fn from_ms(self) -> u64 {
+    pub(crate) const fn begins_ms(self) -> u64 {
         match self {
             Self::None => 0,
             Self::Errors { from_ms, .. }

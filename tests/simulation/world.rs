@@ -18,6 +18,8 @@ pub(crate) const SERVICE: &str = "shop";
 const STEP_US: u64 = 10_000;
 /// The gate is told the time this often, in microseconds.
 const TICK_US: u64 = 50_000;
+/// When the switch happens, before it has: a switch may have to wait for the agents, and harm comes after it.
+const NOT_YET_US: u64 = u64::MAX / 4;
 /// After the last request, time for everything to arrive, in microseconds.
 const QUIET_US: u64 = 12_000_000;
 
@@ -101,10 +103,11 @@ impl World {
         let traffic = Traffic {
             seed,
             rate: scenario.rate,
-            noise: 0.0005,
+            // One failed request in the trickle after a burst may be what a revert still needs, rightly so.
+            noise: if matches!(scenario.harm, Harm::Burst { .. }) { 0.0 } else { 0.0005 },
             harm: scenario.harm,
             candidate: scenario.candidate,
-            switch_us: scenario.before_ms * 1_000,
+            switch_us: NOT_YET_US,
             end_us: (scenario.before_ms + scenario.after_ms) * 1_000,
         };
         let baseline = scenario.candidate.other();
@@ -153,13 +156,16 @@ impl World {
         while self.now_us < end_us {
             self.now_us += STEP_US;
             // Refused while no agent is connected, so it is asked for again.
-            let is_due = self.now_us >= self.traffic.switch_us && self.now_us.is_multiple_of(100_000);
+            let is_due = self.now_us >= self.scenario.before_ms * 1_000 && self.now_us.is_multiple_of(100_000);
             if is_due && !self.seat.is_switched && self.gate_back_us.is_none() {
                 let said = self.seat.switch(self.scenario.candidate, self.scenario.share, self.now_us);
                 self.deliver(said);
+                if self.seat.is_switched {
+                    self.traffic.switch_us = self.now_us;
+                }
             }
             self.disturb();
-            if self.now_us <= self.traffic.switch_us + self.traffic.harm.from_ms() * 1_000 {
+            if self.now_us <= self.traffic.switch_us + self.traffic.harm.begins_ms() * 1_000 {
                 self.failed_before = self.failed();
             }
             self.arrive();

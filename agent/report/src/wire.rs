@@ -15,6 +15,7 @@ use crate::{
 
 /// The messages of `report.proto`.
 #[expect(missing_docs, clippy::all, reason = "generated; documented in report.proto")]
+#[rustfmt::skip]
 #[path = "generated/blueback.report.v1.rs"]
 pub mod proto;
 

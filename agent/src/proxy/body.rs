@@ -2,7 +2,6 @@
 //! else, and nothing is collected.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use blueback_report::Outcome;
@@ -10,10 +9,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::Ticket;
 use super::client::Busy;
 use super::outcome;
 use super::upstream::Lease;
-use super::{Ticket, Worker};
 
 /// The body of a request to a backend.
 #[derive(Debug)]
@@ -70,7 +69,6 @@ pub(super) struct Passing {
     body: Incoming,
     /// Until the end was seen.
     open: Option<Open>,
-    worker: Rc<Worker>,
 }
 
 #[derive(Debug)]
@@ -92,7 +90,6 @@ impl Answer {
     /// The backend's response. `trailers_decide`: a gRPC response whose status is still to come; `outcome` is then what it
     /// is when none comes.
     pub(super) fn passing(
-        worker: Rc<Worker>,
         body: Incoming,
         ticket: Ticket,
         lease: Option<Lease>,
@@ -100,7 +97,7 @@ impl Answer {
         trailers_decide: bool,
         busy: Busy,
     ) -> Self {
-        let mut passing = Passing { body, open: Some(Open { ticket, lease, outcome, trailers_decide }), worker };
+        let mut passing = Passing { body, open: Some(Open { ticket, lease, outcome, trailers_decide }) };
         if passing.body.is_end_stream() {
             passing.finish();
         }
@@ -112,9 +109,9 @@ impl Passing {
     /// The last byte has been handed on.
     fn finish(&mut self) {
         if let Some(open) = self.open.take() {
-            open.ticket.end(open.outcome);
+            let now_us = open.ticket.end(open.outcome);
             if let Some(lease) = open.lease {
-                lease.give_back(self.worker.clock.now_us());
+                lease.give_back(now_us);
             }
         }
     }

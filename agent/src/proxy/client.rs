@@ -20,7 +20,6 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use super::body::Answer;
-use crate::clock::Clock;
 use crate::limits::{
     BUFFER_BYTES, CONNECTION_WINDOW_BYTES, Limits, RESETS_LOCAL_MAX, RESETS_PENDING_MAX, STREAM_WINDOW_BYTES,
 };
@@ -53,6 +52,15 @@ pub(super) struct Marks {
     ambiguous: AtomicBool,
     /// When the last request ended.
     idle_since_ms: AtomicU64,
+    /// The worker's coarse clock.
+    swept_ms: Arc<AtomicU64>,
+}
+
+impl Marks {
+    fn now_ms(&self) -> u64 {
+        // Zero says "none" elsewhere.
+        self.swept_ms.load(Relaxed).max(1)
+    }
 }
 
 /// A client's connection as the worker knows it.
@@ -73,21 +81,20 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Busy {
     connection: Rc<Connection>,
-    clock: Clock,
 }
 
 impl Busy {
-    pub(super) fn begin(connection: &Rc<Connection>, clock: Clock) -> Self {
+    pub(super) fn begin(connection: &Rc<Connection>) -> Self {
         let marks = &connection.marks;
         marks.active.store(marks.active.load(Relaxed) + 1, Relaxed);
         marks.head_since_ms.store(0, Relaxed);
         marks.reading.store(false, Relaxed);
-        Self { connection: connection.clone(), clock }
+        Self { connection: connection.clone() }
     }
 
     /// Another one of the same connection.
     pub(super) fn again(&self) -> Self {
-        Self::begin(&self.connection, self.clock)
+        Self::begin(&self.connection)
     }
 }
 
@@ -97,7 +104,7 @@ impl Drop for Busy {
         let left = marks.active.load(Relaxed) - 1;
         marks.active.store(left, Relaxed);
         if left == 0 {
-            marks.idle_since_ms.store(self.clock.now_ms(), Relaxed);
+            marks.idle_since_ms.store(marks.now_ms(), Relaxed);
         }
     }
 }
@@ -111,8 +118,8 @@ pub(super) enum Due {
 }
 
 impl Connection {
-    pub(super) fn new(now_ms: u64) -> Self {
-        let marks = Marks::default();
+    pub(super) fn new(now_ms: u64, swept_ms: Arc<AtomicU64>) -> Self {
+        let marks = Marks { swept_ms, ..Marks::default() };
         marks.head_since_ms.store(now_ms.max(1), Relaxed);
         marks.idle_since_ms.store(now_ms, Relaxed);
         Self {
@@ -265,7 +272,7 @@ impl Http {
     }
 
     /// Serves one connection to its end.
-    pub(super) async fn serve<S>(&self, stream: TcpStream, connection: &Rc<Connection>, clock: Clock, service: S)
+    pub(super) async fn serve<S>(&self, stream: TcpStream, connection: &Rc<Connection>, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<Answer>>,
         S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -276,7 +283,7 @@ impl Http {
             return;
         };
         connection.http2.set(http2);
-        let io = ClientIo { stream, marks: connection.marks.clone(), scan: HeadScan::default(), clock, http2 };
+        let io = ClientIo { stream, marks: connection.marks.clone(), scan: HeadScan::default(), http2 };
         if http2 {
             if connection.is_closing() {
                 connection.shut_down();
@@ -318,7 +325,6 @@ pub(super) struct ClientIo {
     stream: TcpStream,
     marks: Arc<Marks>,
     scan: HeadScan,
-    clock: Clock,
     http2: bool,
 }
 
@@ -330,7 +336,7 @@ impl AsyncRead for ClientIo {
         if !self.http2 && !read.is_empty() && self.marks.active.load(Relaxed) == 0 {
             if !self.marks.reading.load(Relaxed) {
                 self.marks.reading.store(true, Relaxed);
-                self.marks.head_since_ms.store(self.clock.now_ms().max(1), Relaxed);
+                self.marks.head_since_ms.store(self.marks.now_ms(), Relaxed);
                 self.scan = HeadScan::default();
             }
             self.scan.feed(read);

@@ -18,8 +18,9 @@ use tokio::time::timeout;
 
 use super::body::{Answer, Outgoing};
 use super::client::{Busy, Connection};
+use super::headers::{self, Seen};
 use super::upstream::{Lease, NoConnection, Upstreamed};
-use super::{Ticket, Worker, headers, outcome, upgrade};
+use super::{Ticket, Worker, outcome, upgrade};
 use crate::recorder::{Own, Refused};
 
 /// A kept connection that has been idle for longer may be closing just now; below it that is so unlikely that keeping a copy
@@ -53,11 +54,11 @@ pub(super) async fn exchange(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, std::convert::Infallible> {
-    let busy = Busy::begin(&connection, worker.clock);
+    let busy = Busy::begin(&connection);
     let version = request.version();
-    let ambiguous = connection.is_ambiguous();
-    let forwarded = match headers::check(&request, ambiguous) {
-        Ok(()) if worker.writer.active.get() < worker.requests_max => forward(&worker, request, busy).await,
+    let seen = Seen::of(request.headers());
+    let forwarded = match headers::check(&request, seen, connection.is_ambiguous()) {
+        Ok(()) if worker.writer.active.get() < worker.requests_max => forward(&worker, request, seen, busy).await,
         Ok(()) => {
             worker.writer.own().refuse(Refused::Requests);
             Err((Local::new(FULL.0, FULL.1), busy))
@@ -95,6 +96,8 @@ struct Way<'a> {
     start_us: u64,
     /// The sidecar's own application, if the request was diverted from it.
     home: Option<usize>,
+    /// It was to be diverted and could not be.
+    came_home: bool,
     backend: usize,
 }
 
@@ -106,7 +109,7 @@ impl Way<'_> {
     }
 
     async fn connection(&self, kept: bool) -> Result<Upstreamed, NoConnection> {
-        self.worker.upstream.connection(self.backend, self.http2, kept).await
+        self.worker.upstream.connection(self.backend, self.http2, kept.then_some(self.start_us)).await
     }
 
     /// Turns a diverted request back to the application beside us. Nothing of it must have been sent.
@@ -114,6 +117,7 @@ impl Way<'_> {
         let Some(home) = self.home.take() else { return false };
         count(self.worker, |own| &own.divert_failed);
         self.backend = home;
+        self.came_home = true;
         true
     }
 }
@@ -133,32 +137,42 @@ fn no_connection(why: NoConnection) -> Failed {
 async fn forward(
     worker: &Rc<Worker>,
     mut request: Request<Incoming>,
+    seen: Seen,
     busy: Busy,
 ) -> Result<Response<Answer>, (Local, Busy)> {
     let start_us = worker.clock.now_us();
     let version = request.version();
-    let protocol = headers::protocol(&request);
+    let protocol = headers::protocol(&request, seen);
     let mut way = {
         let table = worker.router.table();
         let class = table.classify(request.uri().path());
         let epoch = table.route.epoch;
         let mut backend = worker.picker.pick(&worker.router, &table);
-        let was_diverted = request.headers_mut().remove(headers::DIVERTED).is_some();
-        if let Some(home) = worker.home.filter(|_| was_diverted) {
+        if let Some(home) = worker.home.filter(|_| seen.is_diverted()) {
             backend = home;
         }
         let home = worker.home.filter(|&home| home != backend);
-        Way { worker, http2: version == Version::HTTP_2, protocol, class, epoch, start_us, home, backend }
+        Way {
+            worker,
+            http2: version == Version::HTTP_2,
+            protocol,
+            class,
+            epoch,
+            start_us,
+            home,
+            came_home: false,
+            backend,
+        }
     };
-    let upgrade = headers::wants_upgrade(&request);
-    headers::to_backend(&mut request, upgrade);
+    let upgrade = headers::wants_upgrade(&request, seen) && worker.upstream.can_upgrade();
+    headers::to_backend(&mut request, seen, upgrade);
     let upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
     // A front agent has chosen for good: an agent beside the backend would toss the same coin again, and what is counted
     // as green's would be answered by blue.
     if way.home.is_some() || worker.home.is_none() {
         request.headers_mut().insert(headers::DIVERTED, HeaderValue::from_static("1"));
     }
-    let (ticket, answered) = send(&mut way, request.map(Outgoing::Client), upgrade.is_some()).await;
+    let (ticket, answered) = send(&mut way, request.map(Outgoing::Client), seen, upgrade.is_some()).await;
     match answered {
         Ok((response, lease)) => Ok(answer(&way, version, response, lease, ticket, upgrade, busy)),
         Err((outcome, (status, text))) => {
@@ -171,7 +185,7 @@ async fn forward(
 type Answered = Result<(Response<Incoming>, Option<Lease>), (Outcome, Failed)>;
 
 /// Gets the head of a response, over a kept connection or a fresh one, from the backend chosen or from home.
-async fn send(way: &mut Way<'_>, mut request: Request<Outgoing>, upgrade: bool) -> (Ticket, Answered) {
+async fn send(way: &mut Way<'_>, mut request: Request<Outgoing>, seen: Seen, upgrade: bool) -> (Ticket, Answered) {
     // Whether a diverted request can go where it should is found out before it counts as sent there.
     let mut connected = match way.home {
         Some(_) => match way.connection(true).await {
@@ -202,13 +216,13 @@ async fn send(way: &mut Way<'_>, mut request: Request<Outgoing>, upgrade: bool) 
             }
         };
         let address = way.worker.router.backends()[way.backend].address;
-        if way.home.is_none() && way.worker.home.is_some() {
+        if way.came_home {
             request.headers_mut().remove(headers::DIVERTED);
         }
-        if connection.is_http2() && !upgrade {
+        if connection.is_http2() {
             headers::to_http2(&mut request, address);
         } else {
-            headers::to_http1(&mut request, address);
+            headers::to_http1(&mut request, seen, address);
         }
         let reused = connection.idle_us.is_some();
         let spare =
@@ -309,6 +323,5 @@ fn answer(
         return response.map(|_| Answer::text("", busy));
     }
     headers::to_client(&mut response, version, false);
-    let worker = way.worker.clone();
-    response.map(|body| Answer::passing(worker, body, ticket, lease, outcome, trailers_decide, busy))
+    response.map(|body| Answer::passing(body, ticket, lease, outcome, trailers_decide, busy))
 }

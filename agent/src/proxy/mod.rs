@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Worker {
     /// A sidecar's own application.
     home: Option<usize>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    /// Milliseconds since the agent's start as of the last sweep: what timeouts of connections need.
+    swept_ms: Arc<AtomicU64>,
     accepted: Cell<u64>,
     tunnels: Cell<usize>,
     draining: Cell<bool>,
@@ -78,19 +80,25 @@ impl Ticket {
         self.worker.writer.first_byte(request, outcome, self.worker.clock.now_us(), self.worker.router.epoch());
     }
 
-    fn end(mut self, outcome: Outcome) {
-        self.finish(outcome);
+    /// Ends the request, and returns when that was.
+    fn end(mut self, outcome: Outcome) -> u64 {
+        self.finish(outcome)
     }
 
-    fn finish(&mut self, outcome: Outcome) {
-        let Some(request) = self.request.take() else { return };
-        self.worker.writer.end(&request, outcome, self.worker.clock.now_us(), self.worker.router.epoch());
+    fn finish(&mut self, outcome: Outcome) -> u64 {
+        let now_us = self.worker.clock.now_us();
+        if let Some(request) = self.request.take() {
+            self.worker.writer.end(&request, outcome, now_us, self.worker.router.epoch());
+        }
+        now_us
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.finish(Outcome::ClientGone);
+        if self.request.is_some() {
+            self.finish(Outcome::ClientGone);
+        }
     }
 }
 
@@ -118,6 +126,7 @@ impl Worker {
             home,
             router,
             connections: RefCell::default(),
+            swept_ms: Arc::default(),
             accepted: Cell::new(0),
             tunnels: Cell::new(0),
             draining: Cell::new(false),
@@ -147,7 +156,7 @@ impl Worker {
         self.accepted.set(number + 1);
         Own::count(&self.recorder.own.accepted);
         let now_ms = self.clock.now_ms();
-        let connection = Rc::new(Connection::new(now_ms));
+        let connection = Rc::new(Connection::new(now_ms, self.swept_ms.clone()));
         if self.draining.get() {
             connection.let_go(now_ms);
         }
@@ -157,7 +166,7 @@ impl Worker {
         spawn_local(async move {
             if stream.set_nodelay(true).is_ok() {
                 let service = service_fn(|request| exchange::exchange(worker.clone(), connection.clone(), request));
-                worker.http.serve(stream, &connection, worker.clock, service).await;
+                worker.http.serve(stream, &connection, service).await;
             }
             worker.connections.borrow_mut().remove(&number);
             worker.show_connections();
@@ -165,12 +174,14 @@ impl Worker {
         });
     }
 
-    /// Lets clients go within `ms` (a sidecar), or the connections to a slot that lost its share (a front agent, whose clients
-    /// are where they should be).
+    /// Lets clients go, if the application beside us gets less than before (a sidecar), or the connections to the backends that
+    /// do (a front agent, whose clients are where they should be).
     fn let_go(&self, orders: &Orders) {
-        if self.home.is_none() {
-            let lost = orders.lost.into_iter().flat_map(|slot| self.router.of_slot(slot));
-            lost.for_each(|&backend| self.upstream.let_go(backend));
+        let Some(home) = self.home else {
+            orders.lost.iter().for_each(|&backend| self.upstream.let_go(backend));
+            return;
+        };
+        if !orders.lost.contains(&home) {
             return;
         }
         let now_ms = self.clock.now_ms();
@@ -185,6 +196,7 @@ impl Worker {
 
     fn sweep(&self, ready: &mut [bool]) {
         let now_ms = self.clock.now_ms();
+        self.swept_ms.store(now_ms, Relaxed);
         for connection in self.connections.borrow().values() {
             if connection.look(now_ms, &self.limits, LET_GO_IDLE) == Due::Slow {
                 self.recorder.own.refuse(Refused::Slow);
@@ -245,7 +257,7 @@ pub async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener, mut orde
                 if changed.is_err() {
                     return;
                 }
-                let orders = *orders.borrow_and_update();
+                let orders = orders.borrow_and_update().clone();
                 if orders.let_go > let_go {
                     let_go = orders.let_go;
                     worker.let_go(&orders);

@@ -150,9 +150,8 @@ impl Pool {
 
     fn take_idle(&self, now_us: u64) -> Option<(http1::SendRequest<Outgoing>, u64)> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed());
-        // One that has not noticed the end of its last exchange yet is left for later.
-        let at = idle.iter().rposition(|idle| idle.sender.is_ready())?;
+        // One that has not noticed the end of its last exchange yet is left for later; the sweep takes the closed ones.
+        let at = idle.iter().rposition(|idle| idle.sender.is_ready() && !idle.sender.is_closed())?;
         let taken = idle.remove(at);
         Some((taken.sender, now_us.saturating_sub(taken.since_us)))
     }
@@ -199,23 +198,35 @@ impl Upstream {
         }
     }
 
+    /// HTTP/2 has no `Upgrade`.
+    pub(super) fn can_upgrade(&self) -> bool {
+        self.protocol != AppProtocol::Http2
+    }
+
     pub(super) fn idle_max(&self) -> usize {
         self.idle_max
     }
 
-    /// A connection to the backend: a kept one if there is one and `kept` allows it.
-    pub(super) async fn connection(&self, backend: usize, http2: bool, kept: bool) -> Result<Upstreamed, NoConnection> {
+    /// A connection to the backend: a kept one if there is one and that will do.
+    ///
+    /// `kept` is the present in microseconds when a kept connection will do, `None` when it must be a fresh one.
+    pub(super) async fn connection(
+        &self,
+        backend: usize,
+        http2: bool,
+        kept: Option<u64>,
+    ) -> Result<Upstreamed, NoConnection> {
         let pool = &self.pools[backend];
         let http2 = match self.protocol {
             AppProtocol::Http1 => false,
             AppProtocol::Http2 => true,
             AppProtocol::Auto => http2 && self.speaks_http2(pool).await?,
         };
-        if http2 { self.shared(pool, kept).await } else { self.own(pool, kept).await }
+        if http2 { self.shared(pool, kept.is_some()).await } else { self.own(pool, kept).await }
     }
 
-    async fn own(&self, pool: &Rc<Pool>, kept: bool) -> Result<Upstreamed, NoConnection> {
-        if let Some((sender, idle_us)) = kept.then(|| pool.take_idle(self.clock.now_us())).flatten() {
+    async fn own(&self, pool: &Rc<Pool>, kept: Option<u64>) -> Result<Upstreamed, NoConnection> {
+        if let Some((sender, idle_us)) = kept.and_then(|now_us| pool.take_idle(now_us)) {
             return Ok(Upstreamed { sender: Sender::Http1(sender), pool: pool.clone(), idle_us: Some(idle_us) });
         }
         let stream = self.connect(pool.address).await?;

@@ -97,9 +97,9 @@ async fn kept_connections_leave_after_a_divert_and_no_request_fails() {
         let agent = start(config).await;
         let load = Load::start(agent.listen_addr(), http2);
         until("all clients are busy", || async { load.answered.load(SeqCst) > 200 }).await;
-        for (epoch, ms) in [(1, 0), (2, 300)] {
+        for (epoch, share, ms) in [(1, 0.5, 0), (2, 0.0, 300)] {
             let before = load.opened.load(SeqCst);
-            gate.route(&agent, epoch, if epoch % 2 == 1 { 0.0 } else { 1.0 }, Some(ms)).await;
+            gate.route(&agent, epoch, share, Some(ms)).await;
             until("every client has gone", || async { load.opened.load(SeqCst) >= before + CLIENTS }).await;
         }
         let answered = load.stop().await;
@@ -122,7 +122,7 @@ async fn idle_connections_are_closed_when_they_are_let_go() {
     client::text(http1.send_request(client::request("/")).await.expect("an answer")).await;
     let mut http2 = client::http2(agent.listen_addr()).await;
     client::text(http2.send_request(client::request_http2("/")).await.expect("an answer")).await;
-    gate.route(&agent, 1, 1.0, Some(0)).await;
+    gate.route(&agent, 1, 0.5, Some(0)).await;
     until("both are closed", || async { http1.is_closed() && http2.is_closed() }).await;
     until("none is left", || async { metric(&agent, "blueback_agent_connections ").await == 0.0 }).await;
 }

@@ -14,6 +14,9 @@ pub const FIRST_WORD_MAX: Duration = Duration::from_secs(10);
 /// How long a restarted gate may not know the release: it may still be reading its store.
 pub const FORGOTTEN_MAX: Duration = Duration::from_secs(10);
 
+/// How long a gate is lost before that is worth a word: a restart may be quicker.
+pub const LOST_TOLD_AFTER: Duration = Duration::from_secs(1);
+
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,8 @@ pub struct Follow {
     backoff: Duration,
     /// Since when nothing was heard.
     lost: Option<Instant>,
+    /// That is known to whoever follows.
+    lost_told: bool,
     forgotten: Option<Instant>,
 }
 
@@ -51,25 +56,33 @@ impl Follow {
     /// Follows the release `id`, which the gate has just told us about.
     #[must_use]
     pub const fn new(gate: Gate, id: String) -> Self {
-        Self { gate, id, stream: None, revision: None, backoff: BACKOFF_MIN, lost: None, forgotten: None }
+        Self {
+            gate,
+            id,
+            stream: None,
+            revision: None,
+            backoff: BACKOFF_MIN,
+            lost: None,
+            lost_told: false,
+            forgotten: None,
+        }
     }
 
-    /// Since when the gate has not been heard, while that is so.
-    #[must_use]
-    pub fn silent_for(&self) -> Option<Duration> {
-        self.lost.map(|since| since.elapsed())
-    }
-
-    /// The next state that is newer than the last. Cancel safe: nothing that was read is lost.
+    /// The next state that is newer than the last; `None`, once, when the gate is lost for longer than
+    /// [`LOST_TOLD_AFTER`]. Cancel safe: nothing that was read is lost.
     ///
     /// # Errors
     /// When the gate refuses, or has forgotten the release.
-    pub async fn next(&mut self) -> Result<Release, GateError> {
+    pub async fn next(&mut self) -> Result<Option<Release>, GateError> {
         loop {
             match self.step().await {
-                Ok(Some(release)) => return Ok(release),
+                Ok(Some(release)) => return Ok(Some(release)),
                 Ok(None) => (),
                 Err(error) => self.endure(error).await?,
+            }
+            let is_lost = self.lost.is_some_and(|since| since.elapsed() >= LOST_TOLD_AFTER);
+            if is_lost && !std::mem::replace(&mut self.lost_told, true) {
+                return Ok(None);
             }
         }
     }
@@ -84,11 +97,13 @@ impl Follow {
             };
             let last_event = state.as_ref().map(|state| state.revision.to_string());
             self.stream = Some(self.gate.events(&self.id, last_event.as_deref()).await?);
+            self.lost = None;
+            self.lost_told = false;
+            self.forgotten = None;
             return Ok(state.and_then(|state| self.news(state)));
         };
         let event = stream.next().await?;
-        self.lost = None;
-        self.forgotten = None;
+        // Only now: a gate that takes streams and drops them is not asked ever faster.
         self.backoff = BACKOFF_MIN;
         if event.name != "release" {
             return Ok(None);

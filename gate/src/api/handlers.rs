@@ -12,6 +12,7 @@ use super::State;
 use super::problem::{Body, Failure, failure};
 use super::types::{Evidence, OperatorRequest, Problem, Release, Service, SignalRequest, SwitchRequest};
 use crate::event::Command;
+use crate::gate::Gate;
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -26,7 +27,7 @@ pub(super) fn no_release(id: &str) -> Failure {
 /// All guarded services.
 #[utoipa::path(get, path = "/v1/services", responses((status = 200, body = Vec<Service>)))]
 pub(super) async fn services(Shared(state): Shared<State>) -> Answer<Vec<Service>> {
-    state.ask(|gate, now| gate.services(now)).await.map(Json)
+    state.ask(Gate::services).await.map(Json)
 }
 
 /// A guarded service.
@@ -125,7 +126,7 @@ pub(super) async fn releases(
     query: Result<Query<ReleasesQuery>, QueryRejection>,
 ) -> Answer<Vec<Release>> {
     let Query(query) = query.map_err(|rejection| failure(StatusCode::BAD_REQUEST, rejection.body_text()))?;
-    let releases = move |gate: &crate::gate::Gate, _| {
+    let releases = move |gate: &Gate, _| {
         let wanted = |release: &Release| query.service.as_ref().is_none_or(|service| *service == release.service);
         gate.releases().filter(|release| wanted(release)).cloned().collect::<Vec<_>>()
     };
@@ -173,7 +174,7 @@ pub(super) async fn recording(
 pub(super) async fn metrics(
     Shared(state): Shared<State>,
 ) -> Result<([(HeaderName, &'static str); 1], String), Failure> {
-    let figures = state.ask(|gate, now| gate.figures(now)).await?;
+    let figures = state.ask(Gate::figures).await?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], state.metrics.render(figures)))
 }
 

@@ -160,7 +160,7 @@ async fn authorized(
 ) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     if let Some(token) = state.token.as_deref().filter(|_| changes) {
-        let brought = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let brought = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         let brought = brought.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
         if !same(brought, token.as_bytes()) {
             let mut response = failure(

@@ -56,12 +56,15 @@ impl Traffic {
     }
 }
 
+/// Steps under way, by release.
+type Running = HashSet<(Arc<str>, Step)>;
+
 /// Carries out steps, each once at a time.
 #[derive(Clone)]
 pub struct Steps {
     traffic: Traffic,
     messages: mpsc::Sender<Message>,
-    running: Arc<Mutex<HashSet<(Arc<str>, Step)>>>,
+    running: Arc<Mutex<Running>>,
     metrics: Arc<Metrics>,
 }
 

@@ -174,6 +174,11 @@ pub(super) struct Narrator {
 }
 
 impl Narrator {
+    /// For somebody who knows all but the last moment of this release.
+    pub(super) fn of_the_last(release: &Release) -> Self {
+        Self { told: release.timeline.len().saturating_sub(1), ..Self::default() }
+    }
+
     /// Tells the moments not yet told, and now and then the progress.
     pub(super) fn tell(&mut self, release: &Release) {
         // A gate that was restarted may know less than it has told us.
@@ -194,21 +199,19 @@ impl Narrator {
 
     /// The next state; tells when the gate is lost and when it is back.
     pub(super) async fn listen(&self, follow: &mut Follow) -> Result<Release, GateError> {
-        const TELL_LOST_AFTER: Duration = Duration::from_secs(1);
-        let mut is_told = false;
+        let mut is_lost = false;
         loop {
-            match tokio::time::timeout(TELL_LOST_AFTER, follow.next()).await {
-                Ok(newer) => {
-                    if is_told && newer.is_ok() {
+            match follow.next().await? {
+                Some(release) => {
+                    if is_lost {
                         out::story("              the gate is back");
                     }
-                    return newer;
+                    return Ok(release);
                 }
-                Err(_) if !is_told && follow.silent_for().is_some_and(|silent| silent >= TELL_LOST_AFTER) => {
+                None => {
                     out::story("              the gate cannot be reached; trying again until the timeout");
-                    is_told = true;
+                    is_lost = true;
                 }
-                Err(_) => (),
             }
         }
     }

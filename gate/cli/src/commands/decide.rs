@@ -41,7 +41,7 @@ pub(super) async fn run(verb: Verb, args: DecideArgs) -> Result<Exit, Failure> {
     let request = OperatorRequest { why: args.why, by: Some(args.by.by) };
     let mut release = gate.decide(&service.name, verb.as_str(), &request).await.map_err(failed)?;
     let deadline = Instant::now() + REVERTED_MAX;
-    let mut narrator = Narrator::default();
+    let mut narrator = Narrator::of_the_last(&release);
     let mut follow = Follow::new(gate, release.id.clone());
     while verb == Verb::Revert && release.phase != Phase::Reverted {
         narrator.tell(&release);

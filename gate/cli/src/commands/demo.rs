@@ -244,7 +244,11 @@ impl Play {
         let end = Instant::now() + time;
         while !until(&story.release) {
             tokio::select! {
-                newer = story.follow.next() => story.tell(newer.context("follow the release")?),
+                newer = story.follow.next() => {
+                    if let Some(release) = newer.context("follow the release")? {
+                        story.tell(release);
+                    }
+                }
                 Some(ended) = self.results.recv() => self.measured.add(&ended),
                 () = tokio::time::sleep_until(end) => break,
             }

@@ -63,13 +63,15 @@ fn rules(criteria: &[Criterion], candidate: &str, baseline: &str) -> String {
             (None, "pass") => "not yet".to_owned(),
             (None, _) => "quiet".to_owned(),
         };
+        // A signal is raised or not: there is nothing to measure.
+        let measured = |text: String| if criterion.kind == "signal" { "-".to_owned() } else { text };
         table.row([
             criterion.rule.clone(),
             criterion.list.clone(),
             state,
-            tally(&criterion.candidate, &criterion.unit),
-            tally(&criterion.baseline, &criterion.unit),
-            value(criterion.limit, &criterion.unit),
+            measured(tally(&criterion.candidate, &criterion.unit)),
+            measured(tally(&criterion.baseline, &criterion.unit)),
+            measured(value(criterion.limit, &criterion.unit)),
             weight(criterion),
         ]);
     }

@@ -1,6 +1,7 @@
 //! The binary as scripts and CI see it: words, exit codes, and what is on which stream.
 
 mod awaiting;
+mod demo;
 mod gate;
 mod guarding;
 mod rules;

@@ -97,7 +97,7 @@ impl fmt::Display for Report {
             table.row([what.to_owned(), since(Some(self.started_ms)), since(self.first_bad_ms)]);
         }
         writeln!(f, "{table}\n")?;
-        let mut costs = Table::new(["WHO REVERTS", "FAILED REQUESTS", "FOR"]);
+        let mut costs = Table::new(["WHO REVERTS", "FAILED REQUESTS", "FROM THE FIRST TO THE LAST"]);
         let harm = self.harm.map_or_else(|| "-".to_owned(), |harm| span(millis(harm)));
         costs.row(["blueback, measured".bold().to_string(), count(self.bad).bold().to_string(), harm]);
         for every in [10, 60] {
