@@ -50,8 +50,10 @@ pub(crate) struct Seat {
     jobs: VecDeque<(u64, Job, bool)>,
     release: Option<Arc<api::Release>>,
     serving: Slot,
-    /// The switch was accepted.
-    pub(crate) is_switched: bool,
+    /// A switch waits for its answer.
+    is_asked: bool,
+    /// When the switch was accepted.
+    pub(crate) switched_us: Option<u64>,
 }
 
 fn at(now_us: u64) -> Timestamp {
@@ -82,7 +84,8 @@ impl Seat {
             jobs: VecDeque::new(),
             release: None,
             serving,
-            is_switched: false,
+            is_asked: false,
+            switched_us: None,
         }
     }
 
@@ -120,7 +123,10 @@ impl Seat {
                     self.jobs.push_back((now_us + self.random.between(10_000, 300_000), job, fails));
                 }
                 Effect::Publish(release) => self.release = Some(release),
-                Effect::Answer { answer, .. } => self.is_switched = answer.is_ok(),
+                Effect::Answer { answer, .. } => {
+                    self.is_asked = false;
+                    self.switched_us = answer.is_ok().then_some(now_us);
+                }
                 Effect::Close { .. } => (),
             }
         }
@@ -175,7 +181,12 @@ impl Seat {
         said
     }
 
+    /// Asks for the switch, unless it was accepted or waits for its answer.
     pub(crate) fn switch(&mut self, to: Slot, share: f64, now_us: u64) -> Vec<Said> {
+        if self.is_asked || self.switched_us.is_some() {
+            return Vec::new();
+        }
+        self.is_asked = true;
         let command = Command::Switch { to, share: Some(share) };
         let by = Some("simulation".to_owned());
         self.apply(Event::Operator { ticket: 1, service: SERVICE.into(), command, by }, now_us)
@@ -185,6 +196,7 @@ impl Seat {
     pub(crate) fn kill(&mut self) {
         self.waiting.clear();
         self.jobs.clear();
+        self.is_asked = false;
     }
 
     /// A new gate starts from the store.

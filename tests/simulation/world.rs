@@ -157,13 +157,11 @@ impl World {
             self.now_us += STEP_US;
             // Refused while no agent is connected, so it is asked for again.
             let is_due = self.now_us >= self.scenario.before_ms * 1_000 && self.now_us.is_multiple_of(100_000);
-            if is_due && !self.seat.is_switched && self.gate_back_us.is_none() {
+            if is_due && self.gate_back_us.is_none() {
                 let said = self.seat.switch(self.scenario.candidate, self.scenario.share, self.now_us);
                 self.deliver(said);
-                if self.seat.is_switched {
-                    self.traffic.switch_us = self.now_us;
-                }
             }
+            self.traffic.switch_us = self.seat.switched_us.unwrap_or(NOT_YET_US);
             self.disturb();
             if self.now_us <= self.traffic.switch_us + self.traffic.harm.begins_ms() * 1_000 {
                 self.failed_before = self.failed();

@@ -79,7 +79,7 @@ fn a_share_that_falls_in_a_block_is_counted_fairly() {
 #[test]
 fn requests_in_flight_of_a_young_share_count_as_good() {
     let rules = Rules::default_rules();
-    let metrics: Vec<_> = rules.iter().filter_map(|(_, rule)| Metric::of(rule)).take(3).collect();
+    let metrics: Vec<_> = rules.iter().filter_map(|(_, rule)| Metric::of(rule)).take(4).collect();
     let mut tally = Tally::new(Slot::Green, 1.0, metrics);
     let flying: BTreeMap<_, _> =
         [(AdmissionKey { epoch: 1, slot: Slot::Green, pod: name(Slot::Green, 0), route: Arc::from("") }, 40)].into();
@@ -95,6 +95,6 @@ fn requests_in_flight_of_a_young_share_count_as_good() {
     tally.grow(100, 1, Role::Front, 1, &totals, &flying);
     let block = tally.block(250);
     assert_eq!(block.green[0], (41.0, 1.0));
-    assert_eq!(block.green[2], (41.0, 10.0), "those that crossed are not good as well");
+    assert_eq!(block.green[3], (41.0, 10.0), "those that crossed are not good as well");
     assert_eq!(tally.block(11_000).green[0], (0.0, 0.0), "an old share needs no such help");
 }

@@ -433,7 +433,11 @@ fn two_hours_at_the_limit_revert_nothing() {
 
 #[test]
 fn signals_revert_and_alerts_only_tell() {
-    let spec = Spec { alert_when: words(&["signal noise", "error rate > 1%"]), ..Spec::default() };
+    let spec = Spec {
+        revert_when: words(&["error rate > 5%", "signal data-corruption"]),
+        alert_when: words(&["signal noise", "error rate > 1%"]),
+        ..Spec::default()
+    };
     let green = |_: u64, request: u64, _: usize| if part(request, 3) { Act::Failed } else { Act::Ok(5) };
     let mut told = tell(&Story { green, spec, until_ms: 60_000, ..Story::default() });
     told.never("revert");

@@ -170,7 +170,8 @@ fn rules_explain_themselves() {
     let text: Vec<_> = explained.iter().map(|each| format!("{} [{}] {}", each.words, each.kind, each.text)).collect();
     assert!(text[0].contains("at the switch in 1.25 s"), "{}", text[0]);
     assert!(text[1].contains("never before 5m"), "{}", text[1]);
-    assert!(text[6].contains("needs 5,615 requests"), "{}", text[6]);
+    assert!(text[2].contains("worse than blue"), "{}", text[2]);
+    assert!(text[7].contains("needs 5,615 requests"), "{}", text[7]);
 }
 
 fn name() -> impl Strategy<Value = Arc<str>> {
