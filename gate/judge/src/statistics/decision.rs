@@ -41,9 +41,7 @@ pub fn decide(known: &Known) -> Decision {
     } else if known.blue_log_e >= BLUE_LEVEL {
         // Seen on blue since it was proven of green: that nobody asks blue any more takes nothing back.
         Decision::HoldSharedFault
-    } else if !known.control {
-        Decision::Rollback
-    } else if fired_for_ms >= BLAME_TIMEOUT_MS {
+    } else if !known.control || fired_for_ms >= BLAME_TIMEOUT_MS {
         Decision::Rollback
     } else {
         Decision::Suspect
@@ -66,6 +64,7 @@ mod tests {
             (Known { blame: true, ..with_control }, Decision::Rollback),
             (Known { blue_log_e: 3.0, ..with_control }, Decision::HoldSharedFault),
             (Known { blue_log_e: 3.0, fired_for_ms: Some(60_000), ..with_control }, Decision::HoldSharedFault),
+            (Known { blue_log_e: 3.0, ..fired }, Decision::HoldSharedFault),
             (with_control, Decision::Suspect),
             (Known { fired_for_ms: Some(10_000), ..with_control }, Decision::Rollback),
         ] {
