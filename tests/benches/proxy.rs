@@ -73,7 +73,11 @@ async fn compare(rounds: usize, window: Duration, rate: u32) -> anyhow::Result<(
         out,
         "CPU of the proxy per request, HTTP/1.1, 1 KiB, {rate}/s, {CONNECTIONS} connections, one core, {rounds} rounds"
     )?;
-    writeln!(out, "{:<24} {:>12} {:>18} {:>10} {:>10}", "proxy", "us/request", "[min..max]", "x haproxy", "RSS MiB")?;
+    writeln!(
+        out,
+        "{:<24} {:>12} {:>18} {:>10} {:>10} {:>10}",
+        "proxy", "us/request", "[min..max]", "x haproxy", "idle MiB", "RSS MiB"
+    )?;
     for proxy in &proxies {
         let costs = &rows[proxy.name];
         let ratio = rows.get("haproxy").map_or(f64::NAN, |peer| median(costs.iter().zip(peer).map(|(a, b)| a / b)));
@@ -81,11 +85,12 @@ async fn compare(rounds: usize, window: Duration, rate: u32) -> anyhow::Result<(
             costs.iter().fold((f64::MAX, 0.0_f64), |(least, most), &cost| (least.min(cost), most.max(cost)));
         writeln!(
             out,
-            "{:<24} {:>12.1} {:>18} {:>10.2} {:>10.1}",
+            "{:<24} {:>12.1} {:>18} {:>10.2} {:>10.1} {:>10.1}",
             proxy.version,
             median(costs.iter().copied()),
             format!("[{least:.1}..{most:.1}]"),
             ratio,
+            proxy.idle_mib,
             proxy.resident_mib()?
         )?;
     }
@@ -164,7 +169,7 @@ fn commands(upstream: SocketAddr, folder: &Path) -> anyhow::Result<Vec<(&'static
     let mut found = Vec::new();
 
     let listen = free_port()?;
-    let mut command = Command::new(blueback_tests::release_binary("blueback-agent")?);
+    let mut command = Command::new(blueback_tests::shipped_agent()?);
     command.args(["--service", "bench", "--role", "sidecar", "--slot", "blue", "--pod", "bench-1"]);
     command.args(["--listen", &listen.to_string(), "--app", &upstream.to_string()]);
     found.push(("agent", Launch { command, listen, version: "blueback-agent".into() }));
@@ -215,17 +220,20 @@ struct Proxy {
     version: String,
     listen: SocketAddr,
     child: Child,
+    /// Resident memory before any load.
+    idle_mib: f64,
 }
 
 impl Proxy {
     async fn start(name: &'static str, mut launch: Launch) -> anyhow::Result<Self> {
         let child = launch.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context(name)?;
-        let proxy = Self { name, version: launch.version, listen: launch.listen, child };
+        let mut proxy = Self { name, version: launch.version, listen: launch.listen, child, idle_mib: 0.0 };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(proxy.listen).await.is_err() {
             ensure!(Instant::now() < deadline, "{name} does not listen on {}", proxy.listen);
             tokio::task::yield_now().await;
         }
+        proxy.idle_mib = proxy.resident_mib()?;
         Ok(proxy)
     }
 

@@ -4,7 +4,7 @@
 //! connections and kills gate and agents. The same traffic runs once more on a calm network, and both must come to the same
 //! verdict. What becomes of a request is a function of the seed and its number alone, so both runs see the same traffic.
 //!
-//! `BLUEBACK_SEED=N` runs one seed and prints its story; `BLUEBACK_SEEDS=N` runs that many.
+//! `BLUEBACK_SEED=N` runs one seed and, with `--nocapture`, prints its story; `BLUEBACK_SEEDS=N` runs that many.
 
 mod agent;
 mod network;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -98,10 +99,9 @@ fn the_verdict_is_the_same_on_a_bad_network() {
     for (story, _) in failures.values().take(SHOWN) {
         text.push_str(story);
     }
+    if one.is_some() {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
     let ends = ends.into_inner().expect("no thread panicked");
-    assert!(
-        broken == 0 && one.is_none(),
-        "{broken} of {} seeds broke a law; BLUEBACK_SEED=N tells one\n{text}{ends:#?}",
-        seeds.len()
-    );
+    assert!(broken == 0, "{broken} of {} seeds broke a law; BLUEBACK_SEED=N tells one\n{text}{ends:#?}", seeds.len());
 }

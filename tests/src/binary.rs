@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 /// When the build fails.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    build(&BUILT, &[])?;
+    build(&BUILT, &["--workspace"])?;
     Ok(target_folder()?.join("debug").join(name))
 }
 
@@ -24,8 +24,19 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
 /// When the build fails.
 pub fn release_binary(name: &str) -> anyhow::Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    build(&BUILT, &["--release"])?;
+    build(&BUILT, &["--workspace", "--release"])?;
     Ok(target_folder()?.join("release").join(name))
+}
+
+/// Path of the agent as it is shipped.
+///
+/// # Errors
+///
+/// When the build fails.
+pub fn shipped_agent() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    build(&BUILT, &["--package", "blueback-agent", "--profile", "dist"])?;
+    Ok(target_folder()?.join("dist").join("blueback-agent"))
 }
 
 /// Cargo builds a package's binaries for its own tests only, so the tests of this package ask for them; when they are
@@ -35,7 +46,7 @@ fn build(built: &OnceLock<Result<(), String>>, options: &[&str]) -> anyhow::Resu
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["build", "--quiet", "--workspace", "--bins", "--locked"])
+            .args(["build", "--quiet", "--bins", "--locked"])
             .args(options)
             .output()
             .map_err(|error| error.to_string())?;

@@ -17,7 +17,7 @@ mod turn;
 mod waiting;
 
 pub use apart::Apart;
-pub use binary::{binary, release_binary};
+pub use binary::{binary, release_binary, shipped_agent};
 pub use folder::Folder;
 pub use guarded::Guarded;
 pub use http::{Answer, get, post};
