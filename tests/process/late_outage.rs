@@ -1,4 +1,4 @@
-//! Green serves well for half a minute, and then fails every request.
+//! Green serves well for two minutes, and then fails every request.
 
 use blueback_gate::api::types::Phase;
 use blueback_tests::{Guarded, Plan, moment};
@@ -6,10 +6,13 @@ use blueback_tests::{Guarded, Plan, moment};
 use crate::{LATER, OUTAGE, SOON};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_half_a_minute_in_is_shielded_then_reverted() {
+async fn an_outage_two_minutes_in_is_shielded_then_reverted() {
     let mut shop = Guarded::start(Plan::default()).await;
     let story = shop.switch(&[]).await;
-    shop.traffic.answered_by("green", 3_000).await;
+    // At a hundred requests a second.
+    for _half_a_minute in 0..4 {
+        shop.traffic.answered_by("green", 3_000).await;
+    }
     assert_eq!(shop.traffic.failed(), 0);
     let began_ms = blueback::load::unix_ms();
     shop.green_does(OUTAGE);
