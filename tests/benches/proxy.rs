@@ -201,7 +201,7 @@ fn commands(upstream: SocketAddr, folder: &Path) -> anyhow::Result<Vec<(&'static
         fs::write(
             &config,
             format!(
-                "daemon off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.log crit;\nevents {{}}\nhttp {{ \
+                "daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/nginx.log crit;\nevents {{}}\nhttp {{ \
                  access_log off; keepalive_requests 1000000000; {temporary} upstream b {{ server {upstream}; keepalive 256; \
                  keepalive_requests 1000000000; }} server {{ listen {listen}; location / {{ proxy_pass http://b; \
                  proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }} }}\n",
@@ -237,7 +237,7 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// The process and its children (nginx serves from a child).
+    /// The process and its children.
     fn processes(&self) -> Vec<u32> {
         let own = self.child.id();
         let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
