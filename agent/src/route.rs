@@ -250,7 +250,7 @@ mod tests {
     }
 
     fn route(epoch: u64, green_share: f64) -> Route {
-        Route { epoch, green_share, pods: Vec::new(), let_go_ms: None }
+        Route { epoch, green_share, pods: Vec::new(), let_go_ms: None, peers: Vec::new() }
     }
 
     fn counts(router: &Router, seed: u64, requests: usize) -> Vec<usize> {

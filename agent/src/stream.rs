@@ -76,7 +76,7 @@ async fn session(control: &Control, endpoint: &Endpoint, welcomed: &mut bool) ->
     let opened = timeout(GREETING_TIMEOUT, client.stream(outbox.clone())).await.context("no answer in time")?;
     let mut commands = opened.context("stream refused")?.into_inner();
     let first = timeout(GREETING_TIMEOUT, commands.message()).await.context("no Welcome in time")??;
-    let Some(Message::Welcome(proto::Welcome { merged_ms })) = first.and_then(|first| first.message) else {
+    let Some(Message::Welcome(proto::Welcome { merged_ms, .. })) = first.and_then(|first| first.message) else {
         bail!("the gate's first message was not a Welcome");
     };
     *welcomed = true;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blueback_report::wire::proto;
-use blueback_report::{Route, Slot, Watch};
+use blueback_report::{Route, Slot, Watch, Welcome};
 
 use crate::api::types as api;
 use crate::event::{Connection, Step, Ticket};
@@ -83,6 +83,8 @@ pub enum ToAgent {
     Welcome {
         /// By the agent's clock.
         merged_ms: u64,
+        /// The slot of a sidecar.
+        slot: Option<Slot>,
     },
     /// A report is merged.
     Ack {
@@ -99,7 +101,9 @@ impl From<&ToAgent> for proto::ToAgent {
     fn from(message: &ToAgent) -> Self {
         use proto::to_agent::Message;
         let message = match message {
-            ToAgent::Welcome { merged_ms } => Message::Welcome(proto::Welcome { merged_ms: *merged_ms }),
+            ToAgent::Welcome { merged_ms, slot } => {
+                Message::Welcome(Welcome { merged_ms: *merged_ms, slot: *slot }.into())
+            }
             ToAgent::Ack { at_ms } => Message::Ack(proto::Ack { at_ms: *at_ms }),
             ToAgent::Route(route) => Message::Route(route.into()),
             ToAgent::Watch(watch) => Message::Watch(watch.into()),

@@ -196,7 +196,11 @@ impl Gate {
             service
         });
         let merged_ms = ledger.get(&hello.agent).map_or(0, |agent| agent.merged_ms);
-        effects.push(Effect::Send { connection, message: ToAgent::Welcome { merged_ms } });
+        let slot = match hello.role {
+            Role::Sidecar(slot) => Some(slot),
+            Role::Front => None,
+        };
+        effects.push(Effect::Send { connection, message: ToAgent::Welcome { merged_ms, slot } });
         effects.push(Effect::Send { connection, message: ToAgent::Watch(service.watch(idle).clone()) });
         service.look_at_vantage(ledger);
         let same = (hello.route.green_share - service.route.green_share).abs() < f64::EPSILON

@@ -49,7 +49,7 @@ impl ServiceRecord {
             .iter()
             .map(|pod| PodShare { slot: pod.slot.into(), pod: pod.pod.as_str().into(), share: pod.share })
             .collect();
-        Route { epoch: self.epoch, green_share: self.green_share, pods, let_go_ms: None }
+        Route { epoch: self.epoch, green_share: self.green_share, pods, let_go_ms: None, peers: Vec::new() }
     }
 }
 

@@ -142,11 +142,10 @@ impl Service {
             Slot::Green => allowed.share,
             Slot::Blue => 1.0 - allowed.share,
         };
-        self.route =
-            Route { epoch: self.route.epoch.saturating_add(1), green_share, pods: allowed.pods.clone(), let_go_ms };
+        let epoch = self.route.epoch.saturating_add(1);
+        self.route = Route { epoch, green_share, pods: allowed.pods.clone(), let_go_ms, peers: Vec::new() };
         self.tell(&ToAgent::Route(self.route.clone()), ledger, effects);
         self.history.touch(now, green_share);
-        let epoch = self.route.epoch;
         if let Some(live) = &mut self.live {
             live.feed(Entry::Share { epoch, candidate_share: allowed.share }, now, effects);
             live.routed(allowed);

@@ -184,7 +184,7 @@ impl World {
     fn carry_out(&mut self, effect: Effect, events: &mut Vec<Event>) {
         match effect {
             Effect::Send { connection, message } if connection == self.front.connection => match message {
-                ToAgent::Welcome { merged_ms } => self.front.welcome = Some(merged_ms),
+                ToAgent::Welcome { merged_ms, .. } => self.front.welcome = Some(merged_ms),
                 ToAgent::Ack { at_ms } => self.front.acked_ms = at_ms,
                 ToAgent::Watch(watch) => self.front.watch = Some(watch),
                 ToAgent::Route(route) if self.front.obeys && route.epoch > self.front.route.epoch => {

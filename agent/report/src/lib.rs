@@ -7,14 +7,19 @@
 //! No I/O, no clock, no async: bytes in, values out.
 
 pub mod buckets;
+pub mod dependency;
+pub mod hello;
+pub mod mirror;
 pub mod series;
 pub mod totals;
 pub mod wire;
 
 pub use buckets::Counts;
+pub use dependency::{Dependency, Resources};
+pub use hello::{Hello, Introduction, Unassigned, Welcome};
 pub use series::{AdmissionKey, Age, Limit, Measure, Outcome, OverdueKey, Protocol, Role, SeriesKey, Slot};
 pub use totals::{Latency, Overdue, Totals};
-pub use wire::{Health, Hello, Invalid, PodShare, Report, Route, TargetState, Watch};
+pub use wire::{Health, Invalid, Peer, PodShare, Report, Route, TargetState, Watch};
 
 /// Longest accepted name of a service, pod, route or agent, in bytes (a DNS name's bound, RFC 1035).
 pub const NAME_BYTES_MAX: usize = 253;
@@ -28,5 +33,9 @@ pub const TARGETS_MAX: usize = 256;
 pub const LIMITS_MAX: usize = 16;
 /// Most route classes beside the default one.
 pub const ROUTES_MAX: usize = 32;
+/// Most agents of the other slot that a route names: a sidecar spreads what it diverts well over far fewer.
+pub const PEERS_MAX: usize = 64;
+/// Most dependencies one agent asks.
+pub const DEPENDENCIES_MAX: usize = 16;
 /// Share epochs of which admissions are kept, newest first; older ones can no longer be in any open block.
 pub const EPOCHS_KEPT: u64 = 8;

@@ -4,13 +4,14 @@
 //! needs a protobuf compiler to build. Decoding is total: every byte string gives a value or an [`Invalid`], and each
 //! list is held against its bound before anything is allocated for it beyond the bytes received.
 
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::buckets::BUCKETS;
 use crate::{
-    AdmissionKey, Age, Counts, LIMITS_MAX, Latency, Limit, Measure, NAME_BYTES_MAX, Outcome, OverdueKey, Protocol,
-    ROUTES_MAX, Role, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
+    AdmissionKey, Age, Counts, DEPENDENCIES_MAX, Dependency, LIMITS_MAX, Latency, Limit, Measure, NAME_BYTES_MAX,
+    Outcome, OverdueKey, PEERS_MAX, Protocol, ROUTES_MAX, Resources, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
 };
 
 /// The messages of `report.proto`.
@@ -68,6 +69,25 @@ pub enum Invalid {
         /// What it was, as text.
         value: String,
     },
+    /// A ratio that is below zero or no number.
+    #[error("{field}: {value} is not a ratio, 0 or more is accepted")]
+    Ratio {
+        /// Which field.
+        field: &'static str,
+        /// What it was, as text.
+        value: String,
+    },
+    /// Not an IP address and a port.
+    #[error("{field}: {value:?} is not IP:PORT")]
+    Address {
+        /// Which field.
+        field: &'static str,
+        /// What it was.
+        value: String,
+    },
+    /// A sidecar without a slot, where nobody assigns slots.
+    #[error("slot: this sidecar does not know its slot, and this gate assigns none: give it --slot blue or green")]
+    Unassigned,
     /// More requests in flight than admitted.
     #[error("{field}: {part} is more than the {whole} it is a part of")]
     PartOverWhole {
@@ -84,23 +104,6 @@ pub enum Invalid {
         /// Which field.
         field: &'static str,
     },
-}
-
-/// How an agent introduces itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hello {
-    /// Instance: pod UID and a random start id.
-    pub agent: Arc<str>,
-    /// The guarded service it belongs to.
-    pub service: Arc<str>,
-    /// Where it stands.
-    pub role: Role,
-    /// The backends it can send to.
-    pub targets: Vec<TargetState>,
-    /// The route in force.
-    pub route: Route,
-    /// Version of the agent.
-    pub version: String,
 }
 
 /// A backend and whether it answers its probe.
@@ -147,6 +150,10 @@ pub struct Report {
     pub targets: Vec<TargetState>,
     /// The agent about itself.
     pub health: Health,
+    /// What the application needs. Up and down are gauges, the counts are cumulative.
+    pub dependencies: Vec<Dependency>,
+    /// Processor and memory. A gauge.
+    pub resources: Resources,
 }
 
 /// Where requests go.
@@ -160,6 +167,19 @@ pub struct Route {
     pub pods: Vec<PodShare>,
     /// Let clients' kept-alive connections go within this many milliseconds; `None`: keep them.
     pub let_go_ms: Option<u32>,
+    /// Where a sidecar diverts to that was not told at its start.
+    pub peers: Vec<Peer>,
+}
+
+/// An agent that a sidecar of the other slot diverts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The set it belongs to.
+    pub slot: Slot,
+    /// Name of its pod.
+    pub pod: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 /// A backend that gets less than its turn.
@@ -195,15 +215,15 @@ impl Route {
             Slot::Blue => 0.0,
             Slot::Green => 1.0,
         };
-        Self { epoch, green_share, pods: Vec::new(), let_go_ms: None }
+        Self { epoch, green_share, pods: Vec::new(), let_go_ms: None, peers: Vec::new() }
     }
 }
 
-fn bounded(field: &'static str, seen: usize, most: usize) -> Result<(), Invalid> {
+pub(crate) fn bounded(field: &'static str, seen: usize, most: usize) -> Result<(), Invalid> {
     if seen > most { Err(Invalid::TooMany { field, seen, most }) } else { Ok(()) }
 }
 
-fn name(field: &'static str, text: &str, least: usize) -> Result<Arc<str>, Invalid> {
+pub(crate) fn name(field: &'static str, text: &str, least: usize) -> Result<Arc<str>, Invalid> {
     if (least..=NAME_BYTES_MAX).contains(&text.len()) {
         Ok(Arc::from(text))
     } else {
@@ -215,6 +235,13 @@ fn share(field: &'static str, value: f64) -> Result<f64, Invalid> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(Invalid::Share { field, value: value.to_string() }) }
 }
 
+fn ratio(field: &'static str, value: Option<f64>) -> Result<Option<f64>, Invalid> {
+    match value {
+        Some(value) if !(value.is_finite() && value >= 0.0) => Err(Invalid::Ratio { field, value: value.to_string() }),
+        value => Ok(value),
+    }
+}
+
 fn part(field: &'static str, part: u64, whole: u64) -> Result<(), Invalid> {
     if part > whole { Err(Invalid::PartOverWhole { field, part, whole }) } else { Ok(()) }
 }
@@ -223,14 +250,14 @@ fn part(field: &'static str, part: u64, whole: u64) -> Result<(), Invalid> {
 macro_rules! enumeration {
     ($ours:ident, $wire:ident, $field:literal, $($variant:ident),+) => {
         impl $ours {
-            fn from_wire(value: i32) -> Result<Self, Invalid> {
+            pub(crate) fn from_wire(value: i32) -> Result<Self, Invalid> {
                 match proto::$wire::try_from(value) {
                     $(Ok(proto::$wire::$variant) => Ok(Self::$variant),)+
                     _ => Err(Invalid::Unknown { field: $field, value }),
                 }
             }
 
-            fn to_wire(self) -> i32 {
+            pub(crate) fn to_wire(self) -> i32 {
                 match self {
                     $(Self::$variant => proto::$wire::$variant as i32,)+
                 }
@@ -291,52 +318,71 @@ impl TargetState {
         Ok(Self { slot: Slot::from_wire(target.slot)?, pod: name("target.pod", &target.pod, 1)?, ready: target.ready })
     }
 
-    fn to_wire(&self) -> proto::Target {
+    pub(crate) fn to_wire(&self) -> proto::Target {
         proto::Target { slot: self.slot.to_wire(), pod: self.pod.to_string(), ready: self.ready }
     }
 }
 
-fn targets(wire: &[proto::Target]) -> Result<Vec<TargetState>, Invalid> {
-    bounded("targets", wire.len(), TARGETS_MAX)?;
-    wire.iter().map(TargetState::from_wire).collect()
-}
-
-impl TryFrom<proto::Hello> for Hello {
-    type Error = Invalid;
-
-    fn try_from(hello: proto::Hello) -> Result<Self, Invalid> {
-        let role = match proto::Role::try_from(hello.role) {
-            Ok(proto::Role::Sidecar) => Role::Sidecar(Slot::from_wire(hello.slot)?),
-            Ok(proto::Role::Front) => Role::Front,
-            _ => return Err(Invalid::Unknown { field: "role", value: hello.role }),
-        };
+impl Dependency {
+    fn from_wire(wire: proto::Dependency) -> Result<Self, Invalid> {
+        part("dependency.failures", wire.failures, wire.checks)?;
         Ok(Self {
-            agent: name("agent", &hello.agent, 1)?,
-            service: name("service", &hello.service, 1)?,
-            role,
-            targets: targets(&hello.targets)?,
-            route: hello.route.ok_or(Invalid::Missing { field: "route" })?.try_into()?,
-            version: name("version", &hello.version, 0)?.to_string(),
+            name: name("dependency.name", &wire.name, 1)?,
+            up: wire.up,
+            down_for_ms: wire.down_for_ms,
+            checks: wire.checks,
+            failures: wire.failures,
+            latency: Counts::from_wire("dependency.latency", wire.latency)?,
         })
     }
-}
 
-impl From<&Hello> for proto::Hello {
-    fn from(hello: &Hello) -> Self {
-        let (role, slot) = match hello.role {
-            Role::Sidecar(slot) => (proto::Role::Sidecar, slot.to_wire()),
-            Role::Front => (proto::Role::Front, 0),
-        };
-        Self {
-            agent: hello.agent.to_string(),
-            service: hello.service.to_string(),
-            role: role as i32,
-            slot,
-            targets: hello.targets.iter().map(TargetState::to_wire).collect(),
-            route: Some((&hello.route).into()),
-            version: hello.version.clone(),
+    fn to_wire(&self) -> proto::Dependency {
+        proto::Dependency {
+            name: self.name.to_string(),
+            up: self.up,
+            checks: self.checks,
+            failures: self.failures,
+            latency: self.latency.to_wire(),
+            down_for_ms: self.down_for_ms,
         }
     }
+}
+
+impl Resources {
+    fn from_wire(wire: Option<proto::Resources>) -> Result<Self, Invalid> {
+        let Some(wire) = wire else { return Ok(Self::default()) };
+        Ok(Self {
+            cpu_ratio: ratio("resources.cpu_ratio", wire.cpu_ratio)?,
+            memory_ratio: ratio("resources.memory_ratio", wire.memory_ratio)?,
+        })
+    }
+
+    fn to_wire(self) -> Option<proto::Resources> {
+        let Self { cpu_ratio, memory_ratio } = self;
+        (self != Self::default()).then_some(proto::Resources { cpu_ratio, memory_ratio })
+    }
+}
+
+impl Peer {
+    fn from_wire(peer: &proto::Peer) -> Result<Self, Invalid> {
+        let address = peer.address.parse();
+        let invalid =
+            |_| Invalid::Address { field: "route.peer.address", value: peer.address.chars().take(64).collect() };
+        Ok(Self {
+            slot: Slot::from_wire(peer.slot)?,
+            pod: name("route.peer.pod", &peer.pod, 1)?,
+            address: address.map_err(invalid)?,
+        })
+    }
+
+    fn to_wire(&self) -> proto::Peer {
+        proto::Peer { slot: self.slot.to_wire(), pod: self.pod.to_string(), address: self.address.to_string() }
+    }
+}
+
+pub(crate) fn targets(wire: &[proto::Target]) -> Result<Vec<TargetState>, Invalid> {
+    bounded("targets", wire.len(), TARGETS_MAX)?;
+    wire.iter().map(TargetState::from_wire).collect()
 }
 
 impl TryFrom<proto::Report> for Report {
@@ -346,11 +392,13 @@ impl TryFrom<proto::Report> for Report {
         bounded("series", wire.series.len(), SERIES_MAX)?;
         bounded("overdue", wire.overdue.len(), SERIES_MAX)?;
         bounded("admissions", wire.admissions.len(), SERIES_MAX)?;
+        bounded("dependencies", wire.dependencies.len(), DEPENDENCIES_MAX)?;
         let mut report = Self {
             at_ms: wire.at_ms,
             epoch: wire.epoch,
             replayed: wire.replayed,
             targets: targets(&wire.targets)?,
+            resources: Resources::from_wire(wire.resources)?,
             ..Self::default()
         };
         for series in wire.series {
@@ -398,6 +446,7 @@ impl TryFrom<proto::Report> for Report {
             let known = report.totals.admitted.entry(key).or_default();
             *known = (*known).max(admission.admitted);
         }
+        report.dependencies = wire.dependencies.into_iter().map(Dependency::from_wire).collect::<Result<_, _>>()?;
         if let Some(health) = wire.health {
             report.health = Health {
                 unrecorded: health.unrecorded,
@@ -468,6 +517,8 @@ impl From<&Report> for proto::Report {
                 cpu_us: report.health.cpu_us,
                 resident_bytes: report.health.resident_bytes,
             }),
+            dependencies: report.dependencies.iter().map(Dependency::to_wire).collect(),
+            resources: report.resources.to_wire(),
         }
     }
 }
@@ -477,6 +528,7 @@ impl TryFrom<proto::Route> for Route {
 
     fn try_from(route: proto::Route) -> Result<Self, Invalid> {
         bounded("route.pods", route.pods.len(), TARGETS_MAX)?;
+        bounded("route.peers", route.peers.len(), PEERS_MAX)?;
         Ok(Self {
             epoch: route.epoch,
             green_share: share("route.green_share", route.green_share)?,
@@ -492,6 +544,7 @@ impl TryFrom<proto::Route> for Route {
                 })
                 .collect::<Result<_, _>>()?,
             let_go_ms: route.let_go_ms,
+            peers: route.peers.iter().map(Peer::from_wire).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -507,6 +560,7 @@ impl From<&Route> for proto::Route {
                 .map(|pod| proto::PodShare { slot: pod.slot.to_wire(), pod: pod.pod.to_string(), share: pod.share })
                 .collect(),
             let_go_ms: route.let_go_ms,
+            peers: route.peers.iter().map(Peer::to_wire).collect(),
         }
     }
 }

@@ -3,12 +3,12 @@
 mod common;
 
 use blueback_report::buckets::{BUCKETS, LATENCY_US_MAX, crossing_us, highest_us, index_of, lowest_us};
-use blueback_report::{Counts, Totals};
+use blueback_report::{Counts, Dependency, SeriesKey, Totals};
 use hdrhistogram::Histogram;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::common::{counts, totals};
+use crate::common::{counts, dependency, report, route_command, totals};
 
 fn merged<'a>(reports: impl IntoIterator<Item = &'a Totals>) -> Totals {
     let mut state = Totals::default();
@@ -42,7 +42,58 @@ fn history(steps: &[Totals]) -> Vec<Totals> {
     states
 }
 
+fn merged_dependencies<'a>(views: impl IntoIterator<Item = &'a Dependency>) -> Dependency {
+    let mut state = Dependency::new("database".into());
+    for view in views {
+        state.merge(view);
+    }
+    state
+}
+
 proptest! {
+    #[test]
+    fn mirroring_twice_changes_nothing(report in report(), route in route_command()) {
+        prop_assert_eq!(report.clone().mirrored().mirrored(), report);
+        prop_assert_eq!(route.clone().mirrored().mirrored(), route);
+    }
+
+    #[test]
+    fn mirroring_exchanges_the_slots_and_nothing_else(report in report()) {
+        let mirrored = report.clone().mirrored();
+        prop_assert_eq!(mirrored.totals.ended(), report.totals.ended());
+        for (key, latency) in &report.totals.series {
+            let other = SeriesKey { slot: key.slot.other(), ..key.clone() };
+            prop_assert_eq!(mirrored.totals.series.get(&other), Some(latency));
+        }
+        prop_assert_eq!((mirrored.dependencies, mirrored.resources), (report.dependencies, report.resources));
+    }
+
+    #[test]
+    fn the_mirror_of_a_merge_is_the_merge_of_the_mirrors(a in totals(), b in totals()) {
+        let mut mirrored = merged([&a.clone().mirrored()]);
+        let growth = mirrored.merge(&b.clone().mirrored());
+        let mut plain = merged([&a]);
+        prop_assert_eq!(plain.merge(&b).mirrored(), growth);
+        prop_assert_eq!(plain.mirrored(), mirrored);
+    }
+
+    #[test]
+    fn dependencies_merge_in_any_order_and_any_number_of_times(a in dependency(), b in dependency(), c in dependency()) {
+        let all = merged_dependencies([&a, &b, &c]);
+        prop_assert_eq!(&merged_dependencies([&c, &a, &b, &a]), &all);
+        let mut left = merged_dependencies([&a]);
+        left.merge(&merged_dependencies([&b, &c]));
+        prop_assert_eq!(&left, &all);
+    }
+
+    #[test]
+    fn what_changed_of_a_dependency_is_enough(a in dependency(), b in dependency()) {
+        let (base, now) = (merged_dependencies([&a]), merged_dependencies([&a, &b]));
+        let mut state = base.clone();
+        state.merge(&now.since(&base));
+        prop_assert_eq!(state, now);
+    }
+
     #[test]
     fn merging_is_commutative(a in totals(), b in totals()) {
         prop_assert_eq!(merged([&a, &b]), merged([&b, &a]));

@@ -2,39 +2,18 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use blueback_report::wire::proto;
 use blueback_report::{
-    AdmissionKey, Health, Hello, Invalid, Limit, Measure, PodShare, Report, Role, Route, SERIES_MAX, Slot, TargetState,
-    Watch,
+    DEPENDENCIES_MAX, Hello, Introduction, Invalid, Limit, Measure, PEERS_MAX, Report, Role, Route, SERIES_MAX, Slot,
+    TargetState, Unassigned, Watch, Welcome,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::common::totals;
-
-fn report() -> impl Strategy<Value = Report> {
-    (totals(), any::<u64>(), any::<bool>(), 0..1_000_u64).prop_map(|(totals, at_ms, replayed, unrecorded)| {
-        let in_flight: BTreeMap<AdmissionKey, u64> = totals
-            .admitted
-            .iter()
-            .map(|(key, &admitted)| (key.clone(), admitted / 2))
-            .filter(|&(_, in_flight)| in_flight > 0)
-            .collect();
-        Report {
-            at_ms,
-            epoch: 7,
-            replayed,
-            totals,
-            in_flight,
-            targets: vec![TargetState { slot: Slot::Green, pod: Arc::from("pod-1"), ready: true }],
-            health: Health { unrecorded, ..Health::default() },
-        }
-    })
-}
+use crate::common::{report, route_command, slot};
 
 fn through_the_wire(report: &Report) -> Result<Report, Invalid> {
     let bytes = proto::Report::from(report).encode_to_vec();
@@ -53,7 +32,32 @@ proptest! {
                 }
             }
         }
+        for dependency in &mut report.dependencies {
+            if dependency.latency.is_empty() {
+                dependency.latency.sum_us = 0;
+            }
+        }
         prop_assert_eq!(through_the_wire(&report), Ok(report));
+    }
+
+    #[test]
+    fn a_route_survives_the_wire(route in route_command()) {
+        prop_assert_eq!(Route::try_from(proto::Route::from(&route)), Ok(route));
+    }
+
+    /// An agent that does not know its slot and a gate that assigns it speak of the same thing.
+    #[test]
+    fn an_unassigned_hello_is_what_it_would_be_with_the_slot_known(route in route_command(), own in slot()) {
+        let known = hello(Role::Sidecar(own), route);
+        let home_is_blue = if own == Slot::Blue { known.clone() } else { known.clone().mirrored() };
+        let unassigned = Unassigned::new(home_is_blue);
+        let wire = proto::Hello::from(&unassigned);
+        prop_assert_eq!(Hello::try_from(wire.clone()), Err(Invalid::Unassigned));
+        let Ok(Introduction::Unassigned(received)) = Introduction::try_from(wire) else {
+            return Err(TestCaseError::fail("it is a sidecar without a slot"));
+        };
+        prop_assert_eq!((received.agent(), received.service()), (&known.agent, &known.service));
+        prop_assert_eq!(received.assigned(own), known);
     }
 
     /// Total on hostile bytes: a value or an error, never a panic.
@@ -162,31 +166,71 @@ fn what_is_wrong_is_named() {
     }
 }
 
+fn hello(role: Role, route: Route) -> Hello {
+    Hello {
+        agent: Arc::from("pod-1/0123456789abcdef"),
+        service: Arc::from("shop"),
+        role,
+        targets: vec![TargetState { slot: Slot::Blue, pod: Arc::from("pod-1"), ready: false }],
+        route,
+        version: "0.1.0".into(),
+    }
+}
+
 #[test]
-fn commands_survive_the_wire() {
-    let route = Route {
-        epoch: 3,
-        green_share: 0.25,
-        pods: vec![PodShare { slot: Slot::Green, pod: Arc::from("pod-1"), share: 0.1 }],
-        let_go_ms: Some(0),
-    };
-    assert_eq!(Route::try_from(proto::Route::from(&route)), Ok(route.clone()));
+fn greetings_and_watches_survive_the_wire() {
     let watch = Watch {
         cadence_ms: 100,
         limits: vec![Limit { measure: Measure::FirstByte, us: 500_000 }],
         routes: vec![Arc::from("/checkout")],
     };
     assert_eq!(Watch::try_from(proto::Watch::from(&watch)), Ok(watch));
-    for role in [Role::Front, Role::Sidecar(Slot::Green)] {
-        let hello = Hello {
-            agent: Arc::from("pod-1/0123456789abcdef"),
-            service: Arc::from("shop"),
-            role,
-            targets: vec![TargetState { slot: Slot::Blue, pod: Arc::from("pod-1"), ready: false }],
-            route: route.clone(),
-            version: "0.1.0".into(),
-        };
+    for role in [Role::Front, Role::Sidecar(Slot::Blue), Role::Sidecar(Slot::Green)] {
+        let hello = hello(role, Route::all_to(Slot::Green, 3));
         assert_eq!(Hello::try_from(proto::Hello::from(&hello)), Ok(hello));
+    }
+    for slot in [None, Some(Slot::Blue), Some(Slot::Green)] {
+        let welcome = Welcome { merged_ms: 7, slot };
+        assert_eq!(Welcome::try_from(proto::Welcome::from(welcome)), Ok(welcome));
+    }
+    assert!(Welcome::try_from(proto::Welcome { merged_ms: 0, slot: 9 }).is_err());
+}
+
+#[test]
+fn what_is_wrong_with_a_route_or_a_gauge_is_named() {
+    let route =
+        |peer: proto::Peer, count| Route::try_from(proto::Route { peers: vec![peer; count], ..Default::default() });
+    let peer = proto::Peer { slot: proto::Slot::Green as i32, pod: "pod-1".into(), address: "10.0.0.1:15080".into() };
+    assert!(route(peer.clone(), PEERS_MAX).is_ok());
+    let report = |dependencies, cpu_ratio| {
+        let resources = Some(proto::Resources { cpu_ratio, memory_ratio: None });
+        Report::try_from(proto::Report { dependencies, resources, ..Default::default() })
+    };
+    let dependency = proto::Dependency { name: "database".into(), ..Default::default() };
+    assert!(report(vec![dependency.clone(); DEPENDENCIES_MAX], Some(1.5)).is_ok());
+    let cases = [
+        (route(peer.clone(), PEERS_MAX + 1).err(), "route.peers: 65 entries, at most 64 are accepted"),
+        (
+            route(proto::Peer { address: "shop:80".into(), ..peer.clone() }, 1).err(),
+            "route.peer.address: \"shop:80\" is not IP:PORT",
+        ),
+        (
+            route(proto::Peer { pod: String::new(), ..peer }, 1).err(),
+            "route.peer.pod: a name of 0 bytes, 1 to 253 are accepted",
+        ),
+        (
+            report(vec![dependency.clone(); DEPENDENCIES_MAX + 1], None).err(),
+            "dependencies: 17 entries, at most 16 are accepted",
+        ),
+        (
+            report(vec![proto::Dependency { failures: 1, ..dependency }], None).err(),
+            "dependency.failures: 1 is more than the 0 it is a part of",
+        ),
+        (report(Vec::new(), Some(-0.1)).err(), "resources.cpu_ratio: -0.1 is not a ratio, 0 or more is accepted"),
+        (report(Vec::new(), Some(f64::NAN)).err(), "resources.cpu_ratio: NaN is not a ratio, 0 or more is accepted"),
+    ];
+    for (error, expected) in cases {
+        assert_eq!(error.map(|error| error.to_string()).as_deref(), Some(expected));
     }
 }
 

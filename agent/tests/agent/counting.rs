@@ -178,7 +178,7 @@ fn each_request_counts_against_a_limit_exactly_once_however_the_threads_run() {
         grown.merge(&totals);
         assert!(growth.ended() <= REQUESTS);
         epoch += 1;
-        router.command(&Route { epoch, green_share: 1.0, pods: Vec::new(), let_go_ms: None });
+        router.command(&Route { epoch, green_share: 1.0, pods: Vec::new(), let_go_ms: None, peers: Vec::new() });
     }
     let slow = worker.join().expect("no panic");
     let last = reporter.state();
@@ -200,7 +200,7 @@ fn a_request_settles_under_the_age_it_ends_with() {
     while reporter.state().totals.overdue.is_empty() {
         std::thread::yield_now();
     }
-    router.command(&Route { epoch: 1, green_share: 0.0, pods: Vec::new(), let_go_ms: None });
+    router.command(&Route { epoch: 1, green_share: 0.0, pods: Vec::new(), let_go_ms: None, peers: Vec::new() });
     writer.end(&request, Outcome::Ok, clock.now_us(), 1);
     let totals = reporter.state().totals;
     let lanes: Vec<_> =

@@ -42,7 +42,7 @@ async fn a_shielded_pod_keeps_its_share_and_the_other_slot_gets_the_rest() {
     let agent = start(config).await;
     let pod = format!("green-{}", green.address.port()).into();
     let pods = vec![PodShare { slot: Slot::Green, pod, share: 0.2 }];
-    let route = Route { epoch: 1, green_share: 1.0, pods, let_go_ms: None };
+    let route = Route { epoch: 1, green_share: 1.0, pods, let_go_ms: None, peers: Vec::new() };
     gate.say(to_agent::Message::Route((&route).into())).await;
     until("the route is in force", || async { agent.epoch() == 1 }).await;
     let mut sender = client::http2(agent.listen_addr()).await;
@@ -114,7 +114,7 @@ async fn a_route_that_is_not_newer_changes_nothing() {
     let agent = start(config).await;
     gate.route(&agent, 5, 1.0, None).await;
     for epoch in [5, 4] {
-        let late = Route { epoch, green_share: 0.0, pods: Vec::new(), let_go_ms: None };
+        let late = Route { epoch, green_share: 0.0, pods: Vec::new(), let_go_ms: None, peers: Vec::new() };
         gate.say(to_agent::Message::Route((&late).into())).await;
     }
     gate.watch(&[], &[]).await;

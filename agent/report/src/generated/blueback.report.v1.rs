@@ -43,7 +43,8 @@ pub struct Hello {
     pub service: ::prost::alloc::string::String,
     #[prost(enumeration = "Role", tag = "3")]
     pub role: i32,
-    /// The slot of a sidecar; unspecified for a front agent.
+    /// The slot of a sidecar; unspecified for a front agent, and for a sidecar that does not know its slot. That one calls its
+    /// own side blue and the other green, in all that it says here, until the gate has assigned a slot with its Welcome.
     #[prost(enumeration = "Slot", tag = "4")]
     pub slot: i32,
     /// The backends this agent can send to.
@@ -87,6 +88,11 @@ pub struct Report {
     pub targets: ::prost::alloc::vec::Vec<Target>,
     #[prost(message, optional, tag = "8")]
     pub health: ::core::option::Option<Health>,
+    #[prost(message, repeated, tag = "9")]
+    pub dependencies: ::prost::alloc::vec::Vec<Dependency>,
+    /// What the agent can see of the pod's or the application's control group.
+    #[prost(message, optional, tag = "10")]
+    pub resources: ::core::option::Option<Resources>,
 }
 /// Requests that ended, by who answered, how, and when they were admitted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -181,11 +187,43 @@ pub struct Health {
     #[prost(uint64, tag = "5")]
     pub resident_bytes: u64,
 }
+/// Something that the application needs, asked by the agent now and then.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dependency {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The last check was answered.
+    #[prost(bool, tag = "2")]
+    pub up: bool,
+    #[prost(uint64, tag = "3")]
+    pub checks: u64,
+    #[prost(uint64, tag = "4")]
+    pub failures: u64,
+    /// Of the checks that were answered; only buckets that changed since the last acknowledged report.
+    #[prost(message, optional, tag = "5")]
+    pub latency: ::core::option::Option<Histogram>,
+    /// How long it has been down; zero when it is up.
+    #[prost(uint64, tag = "6")]
+    pub down_for_ms: u64,
+}
+/// Parts of what may be used; absent where no limit is known.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Resources {
+    /// Of the processor time allowed; above 1 for short bursts.
+    #[prost(double, optional, tag = "1")]
+    pub cpu_ratio: ::core::option::Option<f64>,
+    /// Of the memory allowed, without what the kernel can take back.
+    #[prost(double, optional, tag = "2")]
+    pub memory_ratio: ::core::option::Option<f64>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
     /// The newest agent time the gate has merged from this instance; zero when it knows nothing of it.
     #[prost(uint64, tag = "1")]
     pub merged_ms: u64,
+    /// The slot of a sidecar, as the gate has it; unspecified for a front agent.
+    #[prost(enumeration = "Slot", tag = "2")]
+    pub slot: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {
@@ -207,6 +245,19 @@ pub struct Route {
     /// Let clients' kept-alive connections go within this many milliseconds (zero: at the next request boundary).
     #[prost(uint32, optional, tag = "4")]
     pub let_go_ms: ::core::option::Option<u32>,
+    /// Where a sidecar that was not told at its start diverts to: agents of the other slot.
+    #[prost(message, repeated, tag = "5")]
+    pub peers: ::prost::alloc::vec::Vec<Peer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Peer {
+    #[prost(enumeration = "Slot", tag = "1")]
+    pub slot: i32,
+    #[prost(string, tag = "2")]
+    pub pod: ::prost::alloc::string::String,
+    /// IP:PORT of its agent.
+    #[prost(string, tag = "3")]
+    pub address: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PodShare {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use blueback_report::{
-    AdmissionKey, Age, Counts, Latency, Limit, Measure, Outcome, Overdue, OverdueKey, Protocol, SeriesKey, Slot, Totals,
+    AdmissionKey, Age, Counts, Dependency, Latency, Limit, Measure, Outcome, Overdue, OverdueKey, Peer, PodShare,
+    Protocol, Report, Resources, Route, SeriesKey, Slot, TargetState, Totals,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-fn slot() -> impl Strategy<Value = Slot> {
+pub(crate) fn slot() -> impl Strategy<Value = Slot> {
     prop_oneof![Just(Slot::Blue), Just(Slot::Green)]
 }
 
@@ -72,4 +73,54 @@ pub(crate) fn totals() -> impl Strategy<Value = Totals> {
         btree_map(admission_key, 0..1_000_u64, 0..4),
     )
         .prop_map(|(series, overdue, admitted)| Totals { series, overdue, admitted })
+}
+
+/// A dependency that this agent asked.
+pub(crate) fn dependency() -> impl Strategy<Value = Dependency> {
+    let name = prop_oneof![Just("database"), Just("cache")];
+    (name, any::<bool>(), 0..5_u64, 0..4_u64, 0..4_u64, counts()).prop_map(
+        |(name, up, down_for_ms, failures, answered, latency)| Dependency {
+            name: Arc::from(name),
+            up,
+            down_for_ms,
+            checks: failures + answered,
+            failures,
+            latency,
+        },
+    )
+}
+
+fn ratio() -> impl Strategy<Value = Option<f64>> {
+    prop_oneof![Just(None), (0.0..4.0_f64).prop_map(Some)]
+}
+
+fn target() -> impl Strategy<Value = TargetState> {
+    (slot(), pod(), any::<bool>()).prop_map(|(slot, pod, ready)| TargetState { slot, pod, ready })
+}
+
+/// A report with everything in it.
+pub(crate) fn report() -> impl Strategy<Value = Report> {
+    let resources = (ratio(), ratio()).prop_map(|(cpu_ratio, memory_ratio)| Resources { cpu_ratio, memory_ratio });
+    let gauges = (vec(target(), 0..3), vec(dependency(), 0..3), resources);
+    (totals(), any::<u64>(), any::<bool>(), 0..1_000_u64, gauges).prop_map(
+        |(totals, at_ms, replayed, unrecorded, (targets, dependencies, resources))| {
+            let halves = totals.admitted.iter().map(|(key, &admitted)| (key.clone(), admitted / 2));
+            let in_flight = halves.filter(|&(_, in_flight)| in_flight > 0).collect();
+            let health = blueback_report::Health { unrecorded, ..Default::default() };
+            Report { at_ms, epoch: 7, replayed, totals, in_flight, targets, health, dependencies, resources }
+        },
+    )
+}
+
+/// A route with everything in it. Shares are as fine as the agents' coins.
+pub(crate) fn route_command() -> impl Strategy<Value = Route> {
+    let share = || (0..=1_u64 << 53).prop_map(|coin| coin as f64 / (1_u64 << 53) as f64);
+    let pod_share = (slot(), pod(), share()).prop_map(|(slot, pod, share)| PodShare { slot, pod, share });
+    let peer = (slot(), pod(), any::<std::net::SocketAddr>()).prop_map(|(slot, pod, address)| {
+        // Neither a flow nor a scope is part of an address as it is written.
+        let address = std::net::SocketAddr::new(address.ip(), address.port());
+        Peer { slot, pod, address }
+    });
+    (any::<u64>(), share(), vec(pod_share, 0..3), proptest::option::of(any::<u32>()), vec(peer, 0..3))
+        .prop_map(|(epoch, green_share, pods, let_go_ms, peers)| Route { epoch, green_share, pods, let_go_ms, peers })
 }

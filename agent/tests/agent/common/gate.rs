@@ -85,7 +85,7 @@ impl Intake for Service {
                 match message {
                     from_agent::Message::Hello(hello) => {
                         let merged_ms = *shared.merged_ms.lock().expect("no panic");
-                        let welcome = to_agent::Message::Welcome(proto::Welcome { merged_ms });
+                        let welcome = to_agent::Message::Welcome(proto::Welcome { merged_ms, slot: 0 });
                         let _ = back.send(Ok(proto::ToAgent { message: Some(welcome) })).await;
                         shared.streams.lock().expect("no panic")[number].hello =
                             Some(hello.try_into().expect("a valid Hello"));
@@ -188,7 +188,7 @@ impl Gate {
         green_share: f64,
         let_go_ms: Option<u32>,
     ) {
-        let route = Route { epoch, green_share, pods: Vec::new(), let_go_ms };
+        let route = Route { epoch, green_share, pods: Vec::new(), let_go_ms, peers: Vec::new() };
         self.say(to_agent::Message::Route((&route).into())).await;
         super::until("the route is in force", || async { agent.epoch() == epoch }).await;
     }
