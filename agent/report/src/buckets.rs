@@ -94,6 +94,12 @@ impl Counts {
         self.buckets.is_empty()
     }
 
+    /// Forgets everything, and keeps the room for more.
+    pub fn clear(&mut self) {
+        self.buckets.clear();
+        self.sum_us = 0;
+    }
+
     /// How many latencies were counted.
     #[must_use]
     pub fn total(&self) -> u64 {

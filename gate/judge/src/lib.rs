@@ -8,12 +8,14 @@ mod judge;
 mod metric;
 mod observation;
 pub mod rules;
+mod save;
 pub mod statistics;
 mod tally;
 mod text;
 mod verdict;
 
 pub use judge::Judge;
-pub use observation::{Allowance, CriterionView, Observation, PodState, Seen, ShieldState, Start};
+pub use observation::{Allowance, CriterionView, Observation, PodFate, PodState, Seen, ShieldState, Start};
 pub use rules::{Explained, Moment, Rule, RuleError, Rules, Spec};
+pub use save::LoadError;
 pub use verdict::{Checkpoint, Evidence, Measured, Progress, Reason, Verdict};

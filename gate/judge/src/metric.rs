@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use blueback_report::buckets::LATENCY_US_MAX;
 use blueback_report::{Age, Latency, Limit, Measure, Outcome, Overdue, OverdueKey, SeriesKey};
 
 use crate::rules::{Condition, Rule, Subject};
@@ -24,6 +25,29 @@ pub(crate) struct Metric {
     p0: f64,
 }
 
+crate::save::saved!(Metric { bad, route, p0 });
+crate::save::saved!(Cell { good, over, crossed, fresh });
+crate::save::saved!(All { good, bad });
+
+impl crate::save::Saved for Bad {
+    fn save(&self, out: &mut Vec<u8>) {
+        self.limit().save(out);
+    }
+
+    fn load(input: &mut &[u8]) -> Result<Self, crate::save::LoadError> {
+        Ok(Option::load(input)?.map_or(Self::Failed, Self::Slow))
+    }
+}
+
+impl Bad {
+    const fn limit(&self) -> Option<Limit> {
+        match *self {
+            Self::Failed => None,
+            Self::Slow(limit) => Some(limit),
+        }
+    }
+}
+
 impl Metric {
     /// What the rule counts; `None` for a rule that is not about requests.
     pub(crate) fn of(rule: &Rule) -> Option<Self> {
@@ -32,19 +56,25 @@ impl Metric {
             Condition::Latency { measure, percentile, limit_us, .. } => {
                 (Bad::Slow(Limit { measure, us: limit_us }), (100.0 - percentile) / 100.0)
             }
-            // The limit comes from blue's history.
+            // The limits come from blue's history; until then nothing is bad.
             Condition::WorseThanBlue(Subject::ErrorRate) => (Bad::Failed, 0.0),
+            Condition::WorseThanBlue(Subject::Latency(measure)) => {
+                (Bad::Slow(Limit { measure, us: LATENCY_US_MAX }), 0.0)
+            }
             _ => return None,
         };
         Some(Self { bad, route: rule.route.clone(), p0 })
     }
 
+    /// The same with the limit that blue's history gives.
+    pub(crate) const fn slower_than(mut self, limit: Limit) -> Self {
+        self.bad = Bad::Slow(limit);
+        self
+    }
+
     /// The limit that agents must hold requests in flight against.
     pub(crate) const fn limit(&self) -> Option<Limit> {
-        match self.bad {
-            Bad::Failed => None,
-            Bad::Slow(limit) => Some(limit),
-        }
+        self.bad.limit()
     }
 
     /// The share of bad requests that the rule allows.
@@ -137,8 +167,15 @@ impl All {
         self.bad = self.bad.saturating_add_unsigned(overdue.crossed).saturating_sub_unsigned(overdue.settled);
     }
 
+    /// The other's counts as well.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.good = self.good.wrapping_add(other.good);
+        self.bad = self.bad.wrapping_add(other.bad);
+    }
+
+    /// Exactly what [`Self::add`] takes back.
     pub(crate) fn since(&self, before: &Self) -> Self {
-        Self { good: self.good.saturating_sub(before.good), bad: self.bad.saturating_sub(before.bad) }
+        Self { good: self.good.wrapping_sub(before.good), bad: self.bad.wrapping_sub(before.bad) }
     }
 
     pub(crate) fn bad(&self) -> u64 {

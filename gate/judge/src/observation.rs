@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use blueback_report::{AdmissionKey, Role, Slot, Totals};
+use blueback_report::{AdmissionKey, Counts, Role, Slot, Totals};
 
 use crate::statistics::shield::State;
 
@@ -29,6 +29,21 @@ pub struct PodState {
     pub pod: Arc<str>,
     /// It answers its probe.
     pub ready: bool,
+}
+
+/// What became of a pod's containers. Counts are since the pod was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFate {
+    /// The set it belongs to.
+    pub slot: Slot,
+    /// Its name.
+    pub pod: Arc<str>,
+    /// How often a container of it was started again.
+    pub restarts: u32,
+    /// How often one was killed for want of memory.
+    pub out_of_memory: u32,
+    /// The cluster waits before it starts one again (`CrashLoopBackOff`).
+    pub crash_looping: bool,
 }
 
 /// Something that was seen. Further kinds of evidence are further variants.
@@ -69,6 +84,77 @@ pub enum Observation<'a> {
     Pods {
         /// The pods of both slots.
         pods: &'a [PodState],
+    },
+    /// What became of pods' containers, as often as it changes. What is told first is what was before; a pod that is told of
+    /// later began with nothing. Pods that are not named are as they were.
+    Fates {
+        /// Pods of both slots.
+        pods: &'a [PodFate],
+    },
+    /// An agent probed something that the application depends on. It says so at least every ten seconds.
+    Dependency {
+        /// Which agent, as in [`Observation::Growth`].
+        agent: u32,
+        /// The slot of the pod it stands beside; `None` for one that stands in front.
+        slot: Option<Slot>,
+        /// The dependency's name, as rules refer to it.
+        name: &'a str,
+        /// It answered the newest probe.
+        up: bool,
+        /// How long probes took since it was told last.
+        latency: &'a Counts,
+    },
+    /// What another guarded service answered in the ten minutes before the switch. Told once, at the beginning.
+    ServiceBefore {
+        /// Its name.
+        name: &'a str,
+        /// Requests that ended.
+        requests: u64,
+        /// Of those, failed by its fault.
+        failed: u64,
+    },
+    /// Another guarded service, or one that is probed. It is told at least every ten seconds.
+    Service {
+        /// Its name, as rules refer to it.
+        name: &'a str,
+        /// It serves.
+        up: bool,
+        /// Requests that ended since it was told last.
+        requests: u64,
+        /// Of those, failed by its fault.
+        failed: u64,
+    },
+    /// A query was answered, or was not.
+    Query {
+        /// Its name, as rules refer to it.
+        name: &'a str,
+        /// The answer; `None` when there was none.
+        value: Option<f64>,
+    },
+    /// How much of what it may use a pod uses, as ratios. It is told at least every half minute.
+    Resources {
+        /// The set it belongs to.
+        slot: Slot,
+        /// Its name.
+        pod: &'a str,
+        /// Of its processor limit (or request, without a limit); `None` when that is not known.
+        cpu: Option<f64>,
+        /// Of its memory limit.
+        memory: Option<f64>,
+    },
+    /// Lines that are critical were logged; told with 0 as well, which says that somebody looks.
+    Logs {
+        /// By pods of this slot.
+        slot: Slot,
+        /// How many since it was told last.
+        critical: u64,
+    },
+    /// What became of requests that agents beside green's pods were to divert.
+    Diverted {
+        /// Requests that were to go to blue.
+        requests: u64,
+        /// Of those, not delivered, so that green answered them after all.
+        undelivered: u64,
     },
     /// Somebody raised a signal.
     Signal {
@@ -158,15 +244,21 @@ pub struct CriterionView {
     pub words: String,
     /// `revert`, `pass` or `alert`.
     pub list: &'static str,
-    /// `proven`, `for`, `pass`, `signal` or `pods`.
+    /// The checkpoint that it belongs to, as it was written.
+    pub checkpoint: Option<String>,
+    /// `proven`, `for`, `pass`, `signal`, `cascade` or `state`.
     pub kind: &'static str,
+    /// `holds`, `quiet`, `no data` or `not applicable`.
+    pub standing: &'static str,
+    /// It is shown and never acts.
+    pub dry_run: bool,
     /// Green.
     pub green: Seen,
     /// Blue.
     pub blue: Seen,
     /// The rule's limit, in its unit; 0 where it has none.
     pub limit: f64,
-    /// `ratio`, `ms` or `count`.
+    /// `ratio`, `ms`, `count` or, for a query, `value`.
     pub unit: &'static str,
     /// ln E, for tests.
     pub ln_e: Option<f64>,
@@ -174,4 +266,6 @@ pub struct CriterionView {
     pub threshold: Option<f64>,
     /// Since when the rule holds, in milliseconds since the switch.
     pub fired_at_ms: Option<u64>,
+    /// What is seen, for people.
+    pub text: String,
 }

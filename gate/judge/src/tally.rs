@@ -41,7 +41,7 @@ pub(crate) struct Samples {
     pub(crate) withheld: Vec<f64>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Cells {
     tick: Cell,
     block: Cell,
@@ -54,7 +54,7 @@ enum Place {
     Blue,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Agent {
     epoch: u64,
     since_ms: u64,
@@ -65,7 +65,7 @@ struct Agent {
 }
 
 /// Latencies of one measure on one route, for people.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Spread {
     measure: Measure,
     route: Option<Arc<str>>,
@@ -75,23 +75,72 @@ struct Spread {
     before: Counts,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pod {
     pub(crate) name: Arc<str>,
-    /// It had requests.
+    /// It had requests, and is not gone.
     pub(crate) is_used: bool,
     cells: Vec<Cells>,
     in_flight_before: Vec<f64>,
+    /// Scratch.
+    in_flight: Vec<f64>,
 }
 
-#[derive(Clone, Debug)]
+crate::save::saved!(Cells { tick, block });
+crate::save::saved!(Agent { epoch, since_ms, epoch_at_block, in_flight, overdue });
+crate::save::saved!(Spread { measure, route, green, blue, recent, before });
+crate::save::saved!(Pod { name, is_used, cells, in_flight_before, in_flight });
+crate::save::saved!(Rate { ticks, next, filled, open });
+crate::save::saved!(Tally {
+    candidate,
+    metrics,
+    pods,
+    pod_of,
+    replaced,
+    blue,
+    blue_in_flight_before,
+    blue_in_flight,
+    all,
+    agents,
+    shares,
+    block_share,
+    target,
+    withheld,
+    door,
+    own,
+    spreads,
+    ticks,
+    green_requests,
+    blue_requests,
+    blue_speaks,
+});
+
+impl crate::save::Saved for Place {
+    fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Blue => None,
+            Self::Pod(pod) => Some(*pod),
+        }
+        .save(out);
+    }
+
+    fn load(input: &mut &[u8]) -> Result<Self, crate::save::LoadError> {
+        Ok(Option::load(input)?.map_or(Self::Blue, Self::Pod))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Tally {
     candidate: Slot,
     metrics: Vec<Metric>,
     pods: Vec<Pod>,
     pod_of: BTreeMap<Arc<str>, usize>,
+    /// Places that were given to another pod and that nobody was told about yet.
+    replaced: Vec<usize>,
     blue: Vec<Cells>,
     blue_in_flight_before: Vec<f64>,
+    /// Scratch.
+    blue_in_flight: Vec<f64>,
     all: [Vec<All>; 2],
     agents: BTreeMap<u32, Agent>,
     shares: BTreeMap<u64, f64>,
@@ -105,10 +154,13 @@ pub(crate) struct Tally {
     spreads: Vec<Spread>,
     ticks: u64,
     green_requests: u64,
+    blue_requests: u64,
+    /// An agent beside a pod of blue has reported, so what agents beside green say of blue is said twice.
+    blue_speaks: bool,
 }
 
 /// Events a second, as a mean over [`RATE_TICKS`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Rate {
     ticks: [f64; RATE_TICKS],
     next: usize,
@@ -155,8 +207,10 @@ impl Tally {
             metrics,
             pods: Vec::new(),
             pod_of: BTreeMap::new(),
+            replaced: Vec::new(),
             blue: vec![Cells::default(); width],
             blue_in_flight_before: vec![0.0; width],
+            blue_in_flight: vec![0.0; width],
             all: [vec![All::default(); width], vec![All::default(); width]],
             agents: BTreeMap::new(),
             shares: BTreeMap::new(),
@@ -168,7 +222,29 @@ impl Tally {
             spreads,
             ticks: 0,
             green_requests: 0,
+            blue_requests: 0,
+            blue_speaks: false,
         }
+    }
+
+    /// The metrics that are counted.
+    pub(crate) fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// The pods of green, all of them: the others are gone, so nothing is to be learnt from leaving them out.
+    pub(crate) fn see_pods<'a>(&mut self, present: impl Iterator<Item = &'a Arc<str>> + Clone) {
+        if present.clone().next().is_none() {
+            return;
+        }
+        for pod in &mut self.pods {
+            pod.is_used &= present.clone().any(|name| *name == pod.name);
+        }
+    }
+
+    /// Places that were given to other pods since this was asked last.
+    pub(crate) fn take_replaced(&mut self) -> impl Iterator<Item = usize> + '_ {
+        self.replaced.drain(..)
     }
 
     /// A second before the switch in which `requests` arrived in all.
@@ -219,6 +295,11 @@ impl Tally {
         self.green_requests
     }
 
+    /// Requests of blue that ended, of any kind.
+    pub(crate) fn blue_requests(&self) -> u64 {
+        self.blue_requests
+    }
+
     /// Unanswered requests of green.
     pub(crate) fn green_in_flight(&self) -> u64 {
         let gauges = self.agents.values().flat_map(|agent| &agent.in_flight);
@@ -256,16 +337,26 @@ impl Tally {
         if let Some(&index) = self.pod_of.get(name) {
             return index;
         }
-        if self.pods.len() >= PODS_MAX {
-            return PODS_MAX - 1;
-        }
         let width = self.metrics.len();
-        self.pods.push(Pod {
+        let fresh = Pod {
             name: name.clone(),
             is_used: false,
             cells: vec![Cells::default(); width],
             in_flight_before: vec![0.0; width],
-        });
+            in_flight: vec![0.0; width],
+        };
+        if self.pods.len() < PODS_MAX {
+            self.pods.push(fresh);
+        } else if let Some(gone) = self.pods.iter().position(|pod| !pod.is_used) {
+            // A day of rolling restarts and an autoscaler makes many names; one that is gone makes room.
+            self.pod_of.remove(&self.pods[gone].name);
+            self.pods[gone] = fresh;
+            self.replaced.push(gone);
+            self.pod_of.insert(name.clone(), gone);
+            return gone;
+        } else {
+            return PODS_MAX - 1;
+        }
         self.pod_of.insert(name.clone(), self.pods.len() - 1);
         self.pods.len() - 1
     }
@@ -283,11 +374,12 @@ impl Tally {
         totals: &Totals,
         in_flight: &BTreeMap<AdmissionKey, u64>,
     ) {
-        let gauges: Vec<_> = in_flight
-            .iter()
-            .filter(|(key, _)| key.epoch == epoch)
-            .map(|(key, &count)| (self.place(key.slot, &key.pod), key.route.clone(), count))
-            .collect();
+        let was_blue_silent = !self.blue_speaks;
+        self.blue_speaks |= matches!(role, Role::Sidecar(slot) if slot != self.candidate);
+        if self.blue_speaks && was_blue_silent {
+            // What is counted twice in the open block is not counted.
+            self.blue.fill(Cells::default());
+        }
         let is_known = self.agents.contains_key(&agent_id);
         if !is_known && self.agents.len() < AGENTS_MAX {
             let fresh = Agent {
@@ -305,23 +397,42 @@ impl Tally {
                 (agent.epoch, agent.since_ms) = (epoch, now_ms);
                 agent.overdue.clear();
             }
-            agent.in_flight = gauges;
             changed = agent.epoch_at_block != Some(agent.epoch);
+            let mut gauges = std::mem::take(&mut agent.in_flight);
+            gauges.clear();
+            for (key, &count) in in_flight.iter().filter(|(key, _)| key.epoch == epoch) {
+                if !self.is_said_twice(role, key.slot) {
+                    gauges.push((self.place(key.slot, &key.pod), key.route.clone(), count));
+                }
+            }
+            if let Some(agent) = self.agents.get_mut(&agent_id) {
+                agent.in_flight = gauges;
+            }
         }
         // An agent's first report reaches back before the switch, when blue had all the traffic: no control for green.
-        self.count_ended(totals, changed, is_known);
-        self.count_overdue(agent_id, totals, changed);
+        self.count_ended(role, totals, changed, is_known);
+        self.count_overdue(agent_id, role, totals, changed);
         self.count_admitted(role, totals);
     }
 
-    fn count_ended(&mut self, totals: &Totals, changed: bool, counts_blue: bool) {
+    /// What an agent beside green diverts is counted by the agent beside blue that gets it, where there is one.
+    fn is_said_twice(&self, role: Role, slot: Slot) -> bool {
+        self.blue_speaks && slot != self.candidate && role == Role::Sidecar(self.candidate)
+    }
+
+    fn count_ended(&mut self, role: Role, totals: &Totals, changed: bool, counts_blue: bool) {
         for (key, latency) in &totals.series {
+            if self.is_said_twice(role, key.slot) {
+                continue;
+            }
             let place = self.place(key.slot, &key.pod);
             let counted = is_counted(key.age, changed) && (counts_blue || place != Place::Blue);
             let requests = latency.last_byte.total();
             if let Place::Pod(pod) = place {
                 self.pods[pod].is_used |= requests > 0;
                 self.green_requests = self.green_requests.saturating_add(requests);
+            } else {
+                self.blue_requests = self.blue_requests.saturating_add(requests);
             }
             for metric in 0..self.metrics.len() {
                 if !self.metrics[metric].takes(&key.route) {
@@ -351,8 +462,11 @@ impl Tally {
         }
     }
 
-    fn count_overdue(&mut self, agent_id: u32, totals: &Totals, changed: bool) {
+    fn count_overdue(&mut self, agent_id: u32, role: Role, totals: &Totals, changed: bool) {
         for (key, overdue) in &totals.overdue {
+            if self.is_said_twice(role, key.slot) {
+                continue;
+            }
             let counted = is_counted(key.age, changed);
             let place = self.place(key.slot, &key.pod);
             if let Place::Pod(pod) = place {
@@ -419,18 +533,18 @@ impl Tally {
         }
     }
 
-    /// Requests in flight of young shares that are not counted yet, by pod and for blue, then by metric.
-    fn in_flight(&self, now_ms: u64) -> (Vec<Vec<f64>>, Vec<f64>) {
-        let width = self.metrics.len();
-        let mut pods = vec![vec![0.0; width]; self.pods.len()];
-        let mut blue = vec![0.0; width];
-        for agent in self.agents.values().filter(|agent| now_ms.saturating_sub(agent.since_ms) < YOUNG_MS) {
+    /// Notes the requests in flight of young shares that are not counted yet, by pod and for blue, then by metric.
+    fn see_in_flight(&mut self, now_ms: u64) {
+        let Self { agents, metrics, pods, blue_in_flight, .. } = self;
+        blue_in_flight.fill(0.0);
+        pods.iter_mut().for_each(|pod| pod.in_flight.fill(0.0));
+        for agent in agents.values().filter(|agent| now_ms.saturating_sub(agent.since_ms) < YOUNG_MS) {
             let mut add = |place: Place, metric: usize, count: f64| match place {
-                Place::Pod(pod) => pods[pod][metric] += count,
-                Place::Blue => blue[metric] += count,
+                Place::Pod(pod) => pods[pod].in_flight[metric] += count,
+                Place::Blue => blue_in_flight[metric] += count,
             };
             for (place, route, count) in &agent.in_flight {
-                for (index, metric) in self.metrics.iter().enumerate() {
+                for (index, metric) in metrics.iter().enumerate() {
                     if metric.takes(route) {
                         add(*place, index, *count as f64);
                     }
@@ -440,71 +554,70 @@ impl Tally {
                 add(place, metric, -(overdue.max(0) as f64));
             }
         }
-        let clamp = |counts: &mut Vec<f64>| counts.iter_mut().for_each(|count| *count = count.max(0.0));
-        pods.iter_mut().for_each(clamp);
-        clamp(&mut blue);
-        (pods, blue)
+        let flying = pods.iter_mut().flat_map(|pod| &mut pod.in_flight).chain(blue_in_flight);
+        flying.for_each(|count| *count = count.max(0.0));
     }
 
     /// Closes a report interval. What is newly in flight under a young share counts as good.
-    pub(crate) fn tick(&mut self, now_ms: u64) -> Samples {
-        let (pods_flying, blue_flying) = self.in_flight(now_ms);
-        let sample = |cells: &mut [Cells], flying: Vec<f64>, before: &mut Vec<f64>| -> Sample {
-            let counts = cells.iter_mut().zip(flying.iter().zip(before.iter())).map(|(cells, (now, before))| {
+    pub(crate) fn tick(&mut self, now_ms: u64, samples: &mut Samples) {
+        self.see_in_flight(now_ms);
+        let close = |cells: &mut [Cells], flying: &[f64], before: &mut [f64], sample: &mut Sample| {
+            sample.clear();
+            sample.extend(cells.iter_mut().zip(flying).zip(before).map(|((cells, now), before)| {
                 let (n, x) = std::mem::take(&mut cells.tick).counts();
-                (n + (now - before).max(0.0), x)
-            });
-            let counts = counts.collect();
-            *before = flying;
-            counts
+                (n + (now - std::mem::replace(before, *now)).max(0.0), x)
+            }));
         };
-        let blue = sample(&mut self.blue, blue_flying, &mut self.blue_in_flight_before);
-        let pods: Vec<Sample> = self
-            .pods
-            .iter_mut()
-            .zip(pods_flying)
-            .map(|(pod, flying)| sample(&mut pod.cells, flying, &mut pod.in_flight_before))
-            .collect();
+        close(&mut self.blue, &self.blue_in_flight, &mut self.blue_in_flight_before, &mut samples.blue);
+        samples.pods.resize_with(self.pods.len(), Vec::new);
+        for (pod, sample) in self.pods.iter_mut().zip(&mut samples.pods) {
+            close(&mut pod.cells, &pod.in_flight, &mut pod.in_flight_before, sample);
+        }
         self.door.close();
         self.own.close();
         self.ticks += 1;
         if self.ticks.is_multiple_of(SPREAD_TICKS) {
             for spread in &mut self.spreads {
-                spread.before = std::mem::take(&mut spread.recent);
+                // The older counts' room is used again.
+                std::mem::swap(&mut spread.before, &mut spread.recent);
+                spread.recent.clear();
             }
         }
-        Samples { green: self.pool(&pods), blue, pods, withheld: Vec::new() }
+        self.pool(samples);
     }
 
     /// Closes a block. What is in flight under a young share counts as good.
-    pub(crate) fn block(&mut self, now_ms: u64) -> Samples {
-        let (pods_flying, blue_flying) = self.in_flight(now_ms);
-        let sample = |cells: &mut [Cells], flying: &[f64]| -> Sample {
-            let counts = cells.iter_mut().zip(flying).map(|(cells, flying)| {
+    pub(crate) fn block(&mut self, now_ms: u64, samples: &mut Samples) {
+        self.see_in_flight(now_ms);
+        let close = |cells: &mut [Cells], flying: &[f64], sample: &mut Sample| {
+            sample.clear();
+            sample.extend(cells.iter_mut().zip(flying).map(|(cells, flying)| {
                 let (n, x) = std::mem::take(&mut cells.block).counts();
                 (n + flying, x)
-            });
-            counts.collect()
+            }));
         };
-        let blue = sample(&mut self.blue, &blue_flying);
-        let pods: Vec<Sample> =
-            self.pods.iter_mut().zip(&pods_flying).map(|(pod, flying)| sample(&mut pod.cells, flying)).collect();
+        close(&mut self.blue, &self.blue_in_flight, &mut samples.blue);
+        samples.pods.resize_with(self.pods.len(), Vec::new);
+        for (pod, sample) in self.pods.iter_mut().zip(&mut samples.pods) {
+            close(&mut pod.cells, &pod.in_flight, sample);
+        }
         for agent in self.agents.values_mut() {
             agent.epoch_at_block = Some(agent.epoch);
         }
         self.block_share = self.shares.last_key_value().map(|(&epoch, &share)| (epoch, share));
-        let withheld = std::mem::replace(&mut self.withheld, vec![0.0; self.metrics.len()]);
-        Samples { green: self.pool(&pods), blue, pods, withheld }
+        samples.withheld.clear();
+        samples.withheld.extend(self.withheld.iter_mut().map(std::mem::take));
+        self.pool(samples);
     }
 
-    fn pool(&self, pods: &[Sample]) -> Sample {
-        let mut pooled = vec![(0.0, 0.0); self.metrics.len()];
-        for pod in pods {
-            for (sum, counts) in pooled.iter_mut().zip(pod) {
+    fn pool(&self, samples: &mut Samples) {
+        samples.green.clear();
+        samples.green.resize(self.metrics.len(), (0.0, 0.0));
+        for pod in &samples.pods {
+            for (sum, counts) in samples.green.iter_mut().zip(pod) {
                 sum.0 += counts.0;
                 sum.1 += counts.1;
             }
         }
-        pooled
     }
 }

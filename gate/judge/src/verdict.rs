@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::save::{LoadError, Saved, saved, saved_variants};
+
 /// The state of the decision. Only [`Verdict::Revert`] is terminal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
@@ -64,6 +66,8 @@ pub struct Reason {
     pub pod: Option<String>,
     /// Since when it holds, in milliseconds since the release began.
     pub since_ms: u64,
+    /// What will change it, for people; the end of `text`.
+    pub change: String,
 }
 
 /// A measured value against its limit, both in `unit`.
@@ -73,9 +77,37 @@ pub struct Measured {
     pub value: f64,
     /// What the rule allows.
     pub limit: f64,
-    /// `ratio`, `ms` or `count`.
+    /// `ratio`, `ms`, `count` or `value`.
     pub unit: &'static str,
 }
+
+/// Units, by the number that stands for them in a saved state.
+const UNITS: [&str; 4] = ["ratio", "ms", "count", "value"];
+
+impl Saved for Measured {
+    fn save(&self, out: &mut Vec<u8>) {
+        (self.value, self.limit, UNITS.iter().position(|unit| *unit == self.unit).unwrap_or(0)).save(out);
+    }
+
+    fn load(input: &mut &[u8]) -> Result<Self, LoadError> {
+        let (value, limit, unit) = <(f64, f64, usize)>::load(input)?;
+        let unit = UNITS.get(unit).ok_or(LoadError::Wrong { what: "unit" })?;
+        Ok(Self { value, limit, unit })
+    }
+}
+
+saved!(Evidence { ln_e, threshold });
+saved!(Checkpoint { name, at_ms, text });
+saved!(Progress { requests, requests_needed, text });
+saved!(Reason { rule, text, measured, evidence, requests, bad, requests_needed, pods, pod, since_ms, change });
+saved_variants!(Verdict {
+    Watching(Progress) = 0,
+    Suspect(Reason) = 1,
+    Revert(Reason) = 2,
+    Pass(Checkpoint) = 3,
+    Hold(Reason) = 4,
+    Inconclusive(Reason) = 5,
+});
 
 /// Evidence as a logarithm, and the threshold it must reach.
 #[derive(Clone, Copy, Debug, PartialEq)]

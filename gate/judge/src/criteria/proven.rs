@@ -4,7 +4,7 @@
 //! is that pod's fault and not the release's. A minimum of tests is below each of them, so the bound stays.
 
 use crate::statistics::block_bet::BlockBet;
-use crate::statistics::decision::{Decision, Known, decide};
+use crate::statistics::decision::{BLUE_LEVEL, Decision, Known, decide};
 use crate::statistics::relative::{RelBernoulli, Sides};
 use crate::tally::{Pod, Samples};
 
@@ -16,8 +16,11 @@ const PODS_MIN: usize = 3;
 /// Lengthening the line of epochs beyond this changes nothing that could be measured.
 const EPOCHS_MAX: u32 = 20;
 
+/// With this limit nothing is worse than blue: nobody knows what blue was like.
+pub(crate) const REFERENCE_MAX: f64 = 0.99;
+
 /// One proven rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Proven {
     pub(crate) metric: usize,
     pub(crate) p0: f64,
@@ -33,53 +36,105 @@ pub(crate) struct Proven {
     pooled_ms: Option<u64>,
     spread_ms: Option<u64>,
     blue_most: f64,
+    /// Blue was as bad when it was last asked, before the switch, and green has not been well since.
+    blue_had_it: bool,
     epochs: u32,
     pub(crate) log_e: f64,
     pod: Option<usize>,
 }
 
+crate::save::saved!(Proven {
+    metric,
+    p0,
+    is_relative,
+    alpha,
+    warm_up_ms,
+    requests_min,
+    green,
+    without,
+    blue,
+    blame,
+    pooled_ms,
+    spread_ms,
+    blue_most,
+    blue_had_it,
+    epochs,
+    log_e,
+    pod,
+});
+
 impl Proven {
-    pub(crate) fn new(
-        metric: usize,
-        p0: f64,
-        alpha: f64,
-        is_relative: bool,
-        warms_up: bool,
-        requests_min: u64,
-    ) -> Self {
+    /// `steps`: further planned steps of traffic get a part of the weight on likely starts.
+    pub(crate) fn new(metric: usize, p0: f64, alpha: f64, steps: bool) -> Self {
         let bet = BlockBet::new(p0, alpha);
         Self {
             metric,
             p0,
-            is_relative,
+            is_relative: false,
             alpha,
-            warm_up_ms: if warms_up { WARM_UP_MS } else { 0 },
-            requests_min,
-            green: bet.clone(),
+            warm_up_ms: 0,
+            requests_min: 0,
+            green: if steps { bet.clone().with_steps() } else { bet.clone() },
             without: Vec::new(),
             blue: bet,
             blame: RelBernoulli::blame(),
             pooled_ms: None,
             spread_ms: None,
             blue_most: f64::NEG_INFINITY,
+            blue_had_it: false,
             epochs: 0,
             log_e: 0.0,
             pod: None,
         }
     }
 
-    /// The block from `start_ms` to `end_ms`; green had `requests` since the switch. While blue could not take over
+    pub(crate) const fn relative(mut self, is_relative: bool) -> Self {
+        self.is_relative = is_relative;
+        self
+    }
+
+    pub(crate) const fn warming_up(mut self, warms_up: bool) -> Self {
+        self.warm_up_ms = if warms_up { WARM_UP_MS } else { 0 };
+        self
+    }
+
+    pub(crate) const fn waiting_for(mut self, requests_min: u64) -> Self {
+        self.requests_min = requests_min;
+        self
+    }
+
+    pub(crate) const fn after(mut self, blue_had_it: bool) -> Self {
+        self.blue_had_it = blue_had_it;
+        self
+    }
+
+    /// It compares with a blue of which nothing is known.
+    pub(crate) fn is_without_history(&self) -> bool {
+        self.is_relative && self.p0 >= REFERENCE_MAX
+    }
+
+    /// Blue was as bad when the switch came.
+    pub(crate) const fn had_blue_it(&self) -> bool {
+        self.blue_had_it
+    }
+
+    /// More traffic comes with the next block: a likely start of harm.
+    pub(crate) fn step(&mut self) {
+        self.green.step();
+        self.without.iter_mut().for_each(BlockBet::step);
+    }
+
+    /// The block from `start_ms` to `end_ms`, the last step of traffic was at `step_ms`; green had `requests` since the switch. While blue could not take over
     /// (`blue_is_ready`), only what is proven at this moment counts.
     pub(crate) fn block(
         &mut self,
-        start_ms: u64,
-        end_ms: u64,
+        (step_ms, start_ms, end_ms): (u64, u64, u64),
         samples: &Samples,
         pods: &[Pod],
         requests: u64,
         blue_is_ready: bool,
     ) {
-        if start_ms < self.warm_up_ms {
+        if start_ms < step_ms + self.warm_up_ms {
             return;
         }
         let seconds = (end_ms - start_ms) as f64 / 1_000.0;
@@ -113,7 +168,8 @@ impl Proven {
             self.blue_most = f64::NEG_INFINITY;
         }
         if self.pooled_ms.is_some() {
-            self.blue_most = self.blue_most.max(self.blue.log_e());
+            let before = if self.blue_had_it { BLUE_LEVEL } else { f64::NEG_INFINITY };
+            self.blue_most = self.blue_most.max(self.blue.log_e()).max(before);
         }
         let least = if used < PODS_MIN {
             None
@@ -125,6 +181,13 @@ impl Proven {
         self.pod = least.map(|(pod, _)| pod);
         if self.pooled_ms.is_some() && log_e >= threshold {
             self.spread_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// The place of this pod belongs to another one, which had no requests yet.
+    pub(crate) fn replace_pod(&mut self, pod: usize) {
+        if let Some(bet) = self.without.get_mut(pod) {
+            bet.clone_from(&self.green);
         }
     }
 
@@ -144,6 +207,11 @@ impl Proven {
 
     pub(crate) fn is_blamed(&self) -> bool {
         self.blame.fires()
+    }
+
+    /// Green was well for long enough: what blue had before is over.
+    pub(crate) const fn is_well(&mut self) {
+        self.blue_had_it = false;
     }
 
     /// Blame is about one incident: the next one is judged anew.
@@ -171,6 +239,7 @@ impl Proven {
         self.forget_blame();
         (self.pooled_ms, self.spread_ms, self.pod) = (None, None, None);
         self.blue_most = f64::NEG_INFINITY;
+        self.blue_had_it = false;
         self.log_e = 0.0;
     }
 

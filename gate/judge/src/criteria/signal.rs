@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 /// A signal by name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Signal {
     name: Arc<str>,
     raised: Option<(u64, String)>,
 }
+
+crate::save::saved!(Signal { name, raised });
 
 impl Signal {
     pub(crate) const fn new(name: Arc<str>) -> Self {
@@ -25,7 +27,12 @@ impl Signal {
         self.raised.as_ref().map(|&(at, _)| at)
     }
 
-    pub(crate) fn why(&self) -> &str {
-        self.raised.as_ref().map_or("", |(_, why)| why)
+    /// What was seen, for people.
+    pub(crate) fn text(&self) -> String {
+        match &self.raised {
+            None => "nobody raised the signal".to_owned(),
+            Some((_, why)) if why.is_empty() => "the signal was raised".to_owned(),
+            Some((_, why)) => format!("the signal was raised: {why}"),
+        }
     }
 }

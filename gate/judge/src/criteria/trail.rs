@@ -1,12 +1,13 @@
 //! Cumulative counts at each second, so that any window of whole seconds is one subtraction.
 
 use crate::metric::All;
+use crate::save::{LoadError, Saved};
 
 /// Seconds kept at least: the text speaks of the last ten, and a minute is what a rule without `for` may want.
 const SECONDS_MIN: usize = 60;
 
 /// Counts of green and blue of each metric, at each of the last seconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trail {
     seconds: usize,
     width: usize,
@@ -15,7 +16,44 @@ pub(crate) struct Trail {
     now_s: u64,
 }
 
+/// Second by second in order of time, each as the distance from the one before: most are a byte or two.
+impl Saved for Trail {
+    fn save(&self, out: &mut Vec<u8>) {
+        (self.seconds, self.width, self.now_s).save(out);
+        let mut last = vec![All::default(); 2 * self.width];
+        for place in self.places() {
+            for (all, last) in self.ring[place..place + 2 * self.width].iter().zip(&mut last) {
+                all.since(last).save(out);
+                *last = *all;
+            }
+        }
+    }
+
+    fn load(input: &mut &[u8]) -> Result<Self, LoadError> {
+        let (seconds, width, now_s) = <(usize, usize, u64)>::load(input)?;
+        let places = seconds.checked_mul(width).and_then(|places| places.checked_mul(2));
+        if places.is_none_or(|places| places > input.len()) || seconds == 0 {
+            return Err(LoadError::Length);
+        }
+        let mut trail = Self { seconds, width, ring: vec![All::default(); seconds * width * 2], now_s };
+        let mut last = vec![All::default(); 2 * width];
+        for place in trail.places().collect::<Vec<_>>() {
+            for (all, last) in trail.ring[place..place + 2 * width].iter_mut().zip(&mut last) {
+                last.add(&All::load(input)?);
+                *all = *last;
+            }
+        }
+        Ok(trail)
+    }
+}
+
 impl Trail {
+    /// The places of all seconds that are kept, oldest first.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        let (seconds, row, now) = (self.seconds, 2 * self.width, self.now_s % self.seconds as u64);
+        (1..=seconds).map(move |ahead| (now as usize + ahead) % seconds * row)
+    }
+
     pub(crate) fn new(width: usize, longest_s: u64) -> Self {
         let seconds = SECONDS_MIN.max(usize::try_from(longest_s).unwrap_or(SECONDS_MIN)) + 1;
         Self { seconds, width, ring: vec![All::default(); seconds * width * 2], now_s: 0 }

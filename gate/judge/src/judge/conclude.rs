@@ -1,26 +1,21 @@
 //! From the criteria and the shield to one verdict, in one sentence.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::Judge;
 use crate::criteria::pass::PassTest;
-use crate::criteria::{Criterion, Test};
-use crate::metric::All;
-use crate::observation::{Allowance, CriterionView, Seen};
-use crate::rules::{Condition, List};
+use crate::criteria::{Criterion, Standing, Test};
+use crate::observation::Allowance;
+use crate::rules::List;
 use crate::statistics::decision::Decision;
 use crate::statistics::mixture::confidence_sequence;
 use crate::statistics::pass::pass_threshold;
-use crate::statistics::shield::{Hits, State};
+use crate::statistics::shield::State;
 use crate::text::{count, number, percent, time};
 use crate::verdict::{Evidence, Measured, Progress, Reason, Verdict};
 
 /// Silence is a finding when so many times ln(1/alpha) requests were expected in it and none came.
 const SILENCE_FACTOR: f64 = 3.0;
-/// What the text calls "of late", in seconds.
-const LATE_S: u64 = 10;
-
 /// Harm by one rule that reverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Harm {
@@ -37,7 +32,8 @@ pub(super) enum Harm {
 impl Judge {
     /// What the rules that revert find, in the order in which they were written.
     pub(super) fn harms(&self, now_ms: u64) -> impl Iterator<Item = (usize, Harm)> {
-        let revert = self.criteria.iter().enumerate().filter(|(_, criterion)| criterion.list == List::Revert);
+        let reverts = |criterion: &Criterion| criterion.list == List::Revert && !criterion.rule.dry_run;
+        let revert = self.criteria.iter().enumerate().filter(move |(_, criterion)| reverts(criterion));
         revert.filter_map(move |(index, criterion)| Some((index, self.harm(now_ms, index, criterion)?)))
     }
 
@@ -61,8 +57,11 @@ impl Judge {
             Test::Persistent(persistent) if persistent.fired_ms.is_some() => {
                 Some(if persistent.is_shared { Harm::Shared } else { Harm::Rollback })
             }
-            Test::Signal(_) | Test::PodsReady(_) => criterion.test.fired_ms().map(|_| Harm::Rollback),
-            Test::Persistent(_) | Test::Pass(_) => None,
+            Test::Plain(plain) if plain.fired_ms.is_some() => {
+                Some(if plain.is_shared { Harm::Shared } else { Harm::Rollback })
+            }
+            Test::Signal(_) | Test::Cascade(_) => criterion.test.fired_ms().map(|_| Harm::Rollback),
+            Test::Persistent(_) | Test::Plain(_) | Test::Pass(_) => None,
         }
     }
 
@@ -85,53 +84,66 @@ impl Judge {
         self.is_stale = false;
         let pods = self.tally.pods();
         let shares = self.pod_shields.shares(self.rate_per_pod());
-        self.allowance = Allowance {
-            all: self.shield.share(),
-            pods: shares.map(|(pod, share)| (pods[pod].name.clone(), share)).collect(),
-        };
-        let holds = |(index, criterion): (usize, &Criterion)| {
-            let holds = match &criterion.test {
-                Test::Proven(proven) => proven.is_proven_now(),
-                test => test.fired_ms().is_some(),
-            };
-            (criterion.list == List::Alert && holds)
-                .then(|| self.reason(now_ms, index, "", "It is told, not acted upon."))
-        };
-        self.alerts = self.criteria.iter().enumerate().filter_map(holds).collect();
-        self.verdict = self.say(now_ms);
+        self.allowance.all = self.shield.share();
+        self.allowance.pods.clear();
+        self.allowance.pods.extend(shares.map(|(pod, share)| (pods[pod].name.clone(), share)));
+        self.alerts = self.holding(now_ms, |criterion| criterion.list == List::Alert && !criterion.rule.dry_run);
+        self.dry_runs = self.holding(now_ms, |criterion| criterion.list != List::Pass && criterion.rule.dry_run);
+        match self.say(now_ms) {
+            Some(verdict) => self.verdict = verdict,
+            None if self.verdict != self.progress => self.verdict.clone_from(&self.progress),
+            None => (),
+        }
     }
 
-    fn say(&self, now_ms: u64) -> Verdict {
+    /// Rules of a kind that hold now, and act upon nothing.
+    fn holding(&self, now_ms: u64, is_wanted: impl Fn(&Criterion) -> bool) -> Vec<Reason> {
+        let holds = |criterion: &Criterion| match &criterion.test {
+            Test::Proven(proven) => proven.is_proven_now(),
+            test => test.fired_ms().is_some(),
+        };
+        let wanted = self.criteria.iter().enumerate().filter(|(_, criterion)| is_wanted(criterion) && holds(criterion));
+        let told = wanted.map(|(index, criterion)| {
+            let change = match (criterion.rule.dry_run, criterion.list) {
+                (true, List::Revert) => "It is a dry run: it would revert, and nothing is done.",
+                _ => "It is told, not acted upon.",
+            };
+            self.reason(now_ms, index, "", change)
+        });
+        told.collect()
+    }
+
+    /// What is wrong, or what a person wants; `None` while nothing is.
+    fn say(&self, now_ms: u64) -> Option<Verdict> {
         if let Some((since_ms, why)) = &self.held {
-            let text = format!(
-                "held by a person since {} after the switch: {why}. The share stays as it is until it is resumed or reverted.",
-                time(*since_ms)
-            );
-            return Verdict::Hold(self.bare_reason(text, *since_ms));
+            let text = format!("held by a person since {} after the switch: {why}.", time(*since_ms));
+            let change = "The share stays as it is until it is resumed or reverted.";
+            return Some(Verdict::Hold(self.bare_reason(text, change, *since_ms)));
         }
+        // Nothing is collected, and nothing allocated, while there is nothing.
         let harms: Vec<(usize, Harm)> = self.harms(now_ms).collect();
         let of = |wanted: Harm| harms.iter().find(|&&(_, harm)| harm == wanted).map(|&(index, _)| index);
         if let Some(index) = of(Harm::Rollback) {
             let change = "It is reverted as soon as a pod of blue is ready, or forgiven when a minute was good.";
-            return Verdict::Hold(self.reason(
-                now_ms,
-                index,
-                "blue is not healthy, so reverting would not help: ",
-                change,
-            ));
+            let lead = "blue is not healthy, so reverting would not help: ";
+            return Some(Verdict::Hold(self.reason(now_ms, index, lead, change)));
         }
         if let Some(index) = of(Harm::Shared) {
-            return Verdict::Hold(self.shared_reason(now_ms, index));
+            return Some(Verdict::Hold(self.shared_reason(now_ms, index)));
         }
-        self.say_shield(now_ms)
-            .or_else(|| self.say_suspect(now_ms, &harms))
-            .unwrap_or_else(|| self.say_progress(now_ms))
+        self.say_shield(now_ms).or_else(|| self.say_suspect(now_ms, &harms))
     }
 
     fn shared_reason(&self, now_ms: u64, index: usize) -> Reason {
         let change =
             "Reverting would not help. It is over when green is good again, and green is reverted when only blue is.";
-        self.reason(now_ms, index, "blue has the same fault: ", change)
+        let had_it = matches!(&self.criteria[index].test, Test::Proven(proven) if proven.had_blue_it());
+        let lead = if had_it && self.shield.state() == State::Open && !self.control(now_ms, index) {
+            "blue had the same fault before the switch: "
+        } else {
+            "blue has the same fault: "
+        };
+        self.reason(now_ms, index, lead, change)
     }
 
     /// What the shield of all of green says.
@@ -147,6 +159,10 @@ impl Judge {
                     "Green gets {to_green} of its traffic until it is proven, or until somebody resumes or reverts it."
                 );
                 return Some(Verdict::Hold(self.reason(now_ms, index, lead, &change)));
+            }
+            State::Shielded if self.deliveries.fail() => {
+                let change = "More than half of what was diverted did not reach blue, so nothing is for half a minute.";
+                self.reason(now_ms, index, "", change)
             }
             State::Shielded => {
                 let change =
@@ -186,12 +202,17 @@ impl Judge {
             return Some(Verdict::Suspect(self.reason(now_ms, index, "", change)));
         }
         let index = self.guard_of(self.shield.unshielded())?;
-        let why = if self.pods.blue_ready == 0 { "no pod of blue is ready" } else { "blue has no room" };
+        let why = match (self.pods.blue_ready, self.deliveries.fail()) {
+            (0, _) => "no pod of blue is ready",
+            (_, true) => "what is diverted does not reach blue",
+            _ => "blue has no room",
+        };
         let change = format!("No shield, because {why}. It is reverted when it is proven and blue is ready.");
         Some(Verdict::Suspect(self.reason(now_ms, index, "", &change)))
     }
 
-    fn say_progress(&self, now_ms: u64) -> Verdict {
+    /// How far it is, while nothing is wrong.
+    pub(super) fn say_progress(&self, now_ms: u64) -> Verdict {
         if let Some(passed) = self.passed.last() {
             return Verdict::Pass(passed.clone());
         }
@@ -200,14 +221,14 @@ impl Judge {
             (Some(ms), _) => (None, self.silence_text(ms)),
             (None, Some((criterion, pass))) => {
                 let all = self.tally.green_all()[pass.metric];
-                (pass.missing(&all), self.pass_progress(criterion, pass, &all))
+                (pass.missing(&all, &self.trail), self.pass_progress(criterion, pass))
             }
             (None, None) if self.tally.green_requests() == 0 => (None, "no request of green seen yet".to_owned()),
-            (None, None) => (Some(0), "every pass rule is shown".to_owned()),
+            (None, None) => (Some(0), self.states_missing().unwrap_or_else(|| "every pass rule is shown".to_owned())),
         };
         if now_ms >= self.rules.decide_within_ms().max(1) {
-            let _ = write!(text, "; not passed within {}, watching goes on", time(self.rules.decide_within_ms()));
-            return Verdict::Inconclusive(self.progress_reason(now_ms, slowest, text));
+            let _ = write!(text, "; not passed within {}", time(self.rules.decide_within_ms()));
+            return Verdict::Inconclusive(self.progress_reason(slowest, text));
         }
         let bake_ms = self.rules.bake_ms();
         if now_ms < bake_ms {
@@ -218,11 +239,13 @@ impl Judge {
         Verdict::Watching(Progress { requests: self.tally.green_requests(), requests_needed, text })
     }
 
-    /// The pass rule that is furthest from being shown.
+    /// The pass rule about requests that is furthest from being shown.
     fn slowest_pass(&self) -> Option<(&Criterion, &PassTest)> {
-        let missing = |pass: &PassTest| pass.missing(&self.tally.green_all()[pass.metric]).unwrap_or(u64::MAX);
+        let missing =
+            |pass: &PassTest| pass.missing(&self.tally.green_all()[pass.metric], &self.trail).unwrap_or(u64::MAX);
         self.criteria
             .iter()
+            .filter(|criterion| criterion.checkpoint.is_none() && !criterion.rule.dry_run)
             .filter_map(|criterion| match &criterion.test {
                 Test::Pass(pass) if pass.crossed_ms.is_none() => Some((criterion, pass)),
                 _ => None,
@@ -230,10 +253,24 @@ impl Judge {
             .max_by_key(|(_, pass)| missing(pass))
     }
 
-    fn pass_progress(&self, criterion: &Criterion, pass: &PassTest, all: &All) -> String {
-        let (requests, bad) = (all.requests(), all.bad());
+    /// What else is not shown yet.
+    fn states_missing(&self) -> Option<String> {
+        let must = |criterion: &&Criterion| {
+            criterion.list == List::Pass && criterion.checkpoint.is_none() && !criterion.rule.dry_run
+        };
+        let is_open = |criterion: &&Criterion| matches!(criterion.standing(), Standing::Quiet | Standing::NoData);
+        let open = self.criteria.iter().filter(must).filter(is_open);
+        let texts: Vec<_> =
+            open.map(|criterion| format!("{}: {}", criterion.words, self.seen_text(criterion, None))).collect();
+        (!texts.is_empty()).then(|| format!("waits for {}", texts.join("; ")))
+    }
+
+    fn pass_progress(&self, criterion: &Criterion, pass: &PassTest) -> String {
+        let all = self.tally.green_all()[pass.metric];
+        let seen = pass.seen(&all, &self.trail);
+        let (requests, bad) = (seen.requests(), seen.bad());
         let bads = if bad == 0 { "none bad".to_owned() } else { format!("{} bad", number(bad)) };
-        let Some(missing) = pass.missing(all) else {
+        let Some(missing) = pass.missing(&all, &self.trail) else {
             return format!(
                 "{}: {} of {} bad is not below {}, so more requests of this kind will not do",
                 criterion.words,
@@ -256,19 +293,22 @@ impl Judge {
         text
     }
 
-    fn progress_reason(&self, now_ms: u64, slowest: Option<(&Criterion, &PassTest)>, text: String) -> Reason {
-        let mut reason = self.bare_reason(text, now_ms);
-        reason.since_ms = self.rules.decide_within_ms();
-        let Some((criterion, pass)) = slowest else { return reason };
-        let all = self.tally.green_all()[pass.metric];
-        let (_, most) = confidence_sequence(all.requests() as f64, all.bad() as f64, 0.05);
-        let _ = write!(reason.text, "; the share of bad requests is below {} (95 % sure)", percent(most));
-        reason.rule.clone_from(&criterion.words);
-        reason.measured = all.rate().map(|value| Measured { value, limit: pass.target, unit: "ratio" });
-        reason.evidence = Some(Evidence { ln_e: pass.log_e, threshold: pass_threshold() });
-        reason.requests = all.requests();
-        reason.bad = all.bad();
-        reason.requests_needed = pass.missing(&all);
+    fn progress_reason(&self, slowest: Option<(&Criterion, &PassTest)>, text: String) -> Reason {
+        let mut reason = self.bare_reason(text, "", self.rules.decide_within_ms());
+        let change = "It passes as soon as every pass rule is shown, and watching goes on";
+        if let Some((criterion, pass)) = slowest {
+            let all = pass.seen(&self.tally.green_all()[pass.metric], &self.trail);
+            let (_, most) = confidence_sequence(all.requests() as f64, all.bad() as f64, 0.05);
+            let _ = write!(reason.text, "; the share of bad requests is below {} (95 % sure)", percent(most));
+            reason.rule.clone_from(&criterion.words);
+            reason.measured = all.rate().map(|value| Measured { value, limit: pass.target, unit: "ratio" });
+            reason.evidence = Some(Evidence { ln_e: pass.log_e, threshold: pass_threshold() });
+            reason.requests = all.requests();
+            reason.bad = all.bad();
+            reason.requests_needed = pass.missing(&self.tally.green_all()[pass.metric], &self.trail);
+        }
+        let _ = write!(reason.text, ". {change}");
+        change.clone_into(&mut reason.change);
         reason
     }
 
@@ -294,7 +334,8 @@ impl Judge {
     }
 
     pub(super) fn pass_text(&self, now_ms: u64) -> String {
-        let shown = self.criteria.iter().filter_map(|criterion| match &criterion.test {
+        let own = self.criteria.iter().filter(|criterion| criterion.checkpoint.is_none());
+        let shown = own.filter_map(|criterion| match &criterion.test {
             Test::Pass(pass) => {
                 let all = self.tally.green_all()[pass.metric];
                 let bad = number(all.bad());
@@ -308,207 +349,18 @@ impl Judge {
         }
         let pods = self.pods_seen();
         let _ = write!(shown, ", in {}", count(pods.into(), "pod"));
+        let skipped = self
+            .criteria
+            .iter()
+            .filter(|criterion| criterion.list == List::Pass && criterion.standing() == Standing::NotApplicable);
+        let skipped: Vec<&str> = skipped.map(|criterion| criterion.words.as_str()).collect();
+        if !skipped.is_empty() {
+            let _ = write!(shown, "; not applicable here: {}", skipped.join(", "));
+        }
         let more = self.rules.checkpoints().iter().find(|moment| moment.at_ms > now_ms);
         match more {
             Some(moment) => shown + &format!("; looked at again after {}", moment.name),
             None => shown,
         }
     }
-
-    fn pods_seen(&self) -> u32 {
-        u32::try_from(self.tally.pods_used()).unwrap_or(u32::MAX)
-    }
-
-    fn guard_of(&self, hits: Hits) -> Option<usize> {
-        self.guards.iter().enumerate().find(|(bit, _)| hits >> bit & 1 == 1).map(|(_, &guard)| guard)
-    }
-
-    fn bare_reason(&self, text: String, since_ms: u64) -> Reason {
-        Reason {
-            rule: String::new(),
-            text,
-            measured: None,
-            evidence: None,
-            requests: self.tally.green_requests(),
-            bad: 0,
-            requests_needed: None,
-            pods: self.pods_seen(),
-            pod: None,
-            since_ms,
-        }
-    }
-
-    fn pod_reason(&self, now_ms: u64, index: usize, pod: usize, since_ms: u64, change: &str) -> Reason {
-        let name: Arc<str> = self.tally.pods()[pod].name.clone();
-        let mut reason = self.reason(now_ms, index, &format!("pod {name} alone is at fault: "), change);
-        reason.pod = Some(name.to_string());
-        reason.since_ms = since_ms;
-        reason
-    }
-
-    /// The whole story of one rule.
-    fn reason(&self, now_ms: u64, index: usize, lead: &str, change: &str) -> Reason {
-        let criterion = &self.criteria[index];
-        let view = self.view(criterion);
-        let measured = self.measured(criterion);
-        let since_ms = match criterion.test.metric() {
-            Some(metric) => self.incidents[metric].since_ms,
-            None => criterion.test.fired_ms().unwrap_or(now_ms),
-        };
-        let mut text = format!("{}: {lead}{}", criterion.words, self.seen_text(criterion, measured.as_ref()));
-        if criterion.test.metric().is_some() {
-            let pods = self.pods_seen();
-            let _ = write!(
-                text,
-                "; {} of {} in {} bad since the switch",
-                number(view.green.bad),
-                count(view.green.n, "request"),
-                count(pods.into(), "pod")
-            );
-        }
-        let _ = write!(text, "; since {} after the switch. {change}", time(since_ms));
-        Reason {
-            rule: criterion.words.clone(),
-            text,
-            measured,
-            evidence: view.ln_e.zip(view.threshold).map(|(ln_e, threshold)| Evidence { ln_e, threshold }),
-            requests: view.green.n,
-            bad: view.green.bad,
-            requests_needed: None,
-            pods: self.pods_seen(),
-            pod: None,
-            since_ms,
-        }
-    }
-
-    /// How long the rule looks back for what it says, in seconds before the last whole one: its own time, or since the harm
-    /// began, but no longer than what is "of late".
-    fn look_back_s(&self, criterion: &Criterion, metric: usize) -> u64 {
-        match &criterion.test {
-            Test::Persistent(persistent) => persistent.for_s,
-            _ => self.trail.now_s().saturating_sub(self.incidents[metric].since_ms / 1_000).min(LATE_S),
-        }
-    }
-
-    fn late(&self, criterion: &Criterion, metric: usize) -> All {
-        let before = self.trail.green_at(metric, self.look_back_s(criterion, metric));
-        let late = self.tally.green_all()[metric].since(&before);
-        if late.requests() > 0 { late } else { self.tally.green_all()[metric] }
-    }
-
-    fn measured(&self, criterion: &Criterion) -> Option<Measured> {
-        match (&criterion.test, &criterion.rule.condition) {
-            (Test::Signal(_), _) => None,
-            (Test::PodsReady(pods), _) => pods.value.map(|value| Measured { value, limit: pods.limit, unit: "ratio" }),
-            (test, &Condition::Latency { percentile, limit_us, .. }) => {
-                let limit = limit_us as f64 / 1_000.0;
-                let metric = test.metric()?;
-                let [.., late] = self.tally.quantile_ms(metric, percentile / 100.0);
-                // What hangs is in no histogram yet: then all that is known is that the quantile is beyond the limit.
-                let is_over = self.late(criterion, metric).rate().is_some_and(|rate| rate > 1.0 - percentile / 100.0);
-                let value = late.unwrap_or(0.0);
-                Some(Measured { value: if is_over { value.max(limit) } else { value }, limit, unit: "ms" })
-            }
-            (test, _) => {
-                let metric = test.metric()?;
-                let value = self.late(criterion, metric).rate()?;
-                Some(Measured { value, limit: Self::ratio_limit(criterion), unit: "ratio" })
-            }
-        }
-    }
-
-    fn ratio_limit(criterion: &Criterion) -> f64 {
-        match &criterion.test {
-            Test::Proven(proven) => proven.p0,
-            Test::Persistent(persistent) => persistent.p0,
-            Test::Pass(pass) => pass.target,
-            Test::PodsReady(pods) => pods.limit,
-            Test::Signal(_) => 0.0,
-        }
-    }
-
-    fn seen_text(&self, criterion: &Criterion, measured: Option<&Measured>) -> String {
-        match &criterion.test {
-            Test::Signal(signal) if signal.why().is_empty() => "the signal was raised".to_owned(),
-            Test::Signal(signal) => format!("the signal was raised: {}", signal.why()),
-            Test::PodsReady(pods) => format!(
-                "{} of {} of green ready ({}, limit {})",
-                self.pods.green_ready,
-                count(self.pods.green.into(), "pod"),
-                percent(pods.value.unwrap_or(0.0)),
-                percent(pods.limit)
-            ),
-            test => {
-                let metric = test.metric().unwrap_or(0);
-                let rate = self.late(criterion, metric).rate().unwrap_or(0.0);
-                let back_s = self.look_back_s(criterion, metric);
-                let back_ms = self.now_ms.saturating_sub(self.trail.now_s().saturating_sub(back_s) * 1_000);
-                let did = match criterion.rule.condition {
-                    Condition::Latency { limit_us, .. } => format!("took longer than {}", time_limit(limit_us)),
-                    _ => "failed".to_owned(),
-                };
-                let mut text = format!(
-                    "{} of green's requests {did} in the last {} (limit {})",
-                    percent(rate),
-                    time(back_ms),
-                    percent(Self::ratio_limit(criterion))
-                );
-                if let (Some(measured), &Condition::Latency { percentile, .. }) = (measured, &criterion.rule.condition)
-                {
-                    let at_least = if measured.value <= measured.limit { "at least " } else { "" };
-                    let value = number(measured.value.round() as u64);
-                    let _ = write!(text, ", p{percentile} {at_least}{value} ms");
-                }
-                text
-            }
-        }
-    }
-
-    pub(super) fn view(&self, criterion: &Criterion) -> CriterionView {
-        let (mut green, mut blue) = (Seen::default(), Seen::default());
-        let (mut limit, mut unit) = (Self::ratio_limit(criterion), "ratio");
-        if let Some(metric) = criterion.test.metric() {
-            let seen = |all: &All| Seen { n: all.requests(), bad: all.bad(), value: all.rate() };
-            green = seen(&self.tally.green_all()[metric]);
-            blue = seen(&self.tally.blue_all()[metric]);
-            if let Condition::Latency { percentile, limit_us, .. } = criterion.rule.condition {
-                [green.value, blue.value, _] = self.tally.quantile_ms(metric, percentile / 100.0);
-                (limit, unit) = (limit_us as f64 / 1_000.0, "ms");
-            }
-        }
-        let evidence = match &criterion.test {
-            Test::Proven(proven) => Some((proven.log_e, proven.threshold())),
-            Test::Pass(pass) => Some((pass.log_e, pass_threshold())),
-            Test::PodsReady(pods) => {
-                green = Seen {
-                    n: self.pods.green.into(),
-                    bad: (self.pods.green - self.pods.green_ready).into(),
-                    value: pods.value,
-                };
-                None
-            }
-            Test::Signal(_) => {
-                unit = "count";
-                None
-            }
-            Test::Persistent(_) => None,
-        };
-        CriterionView {
-            words: criterion.words.clone(),
-            list: criterion.list.as_str(),
-            kind: criterion.test.kind(),
-            green,
-            blue,
-            limit,
-            unit,
-            ln_e: evidence.map(|(log_e, _)| log_e),
-            threshold: evidence.map(|(_, threshold)| threshold),
-            fired_at_ms: criterion.test.fired_ms(),
-        }
-    }
-}
-
-/// A latency limit for people.
-fn time_limit(us: u64) -> String {
-    if us.is_multiple_of(1_000) { format!("{} ms", number(us / 1_000)) } else { format!("{} us", number(us)) }
 }

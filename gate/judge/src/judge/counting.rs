@@ -10,7 +10,7 @@ use blueback_report::{
 use super::stories::name;
 use crate::Rules;
 use crate::metric::{Cell, Metric};
-use crate::tally::Tally;
+use crate::tally::{Samples, Tally};
 
 #[test]
 fn a_request_that_crosses_and_settles_is_bad_once() {
@@ -32,6 +32,12 @@ fn a_request_that_crosses_and_settles_is_bad_once() {
         (2.0, 1.0),
         "what crossed under a current share and ends under an older one takes nothing away"
     );
+}
+
+fn close(tally: &mut Tally, now_ms: u64) -> Samples {
+    let mut samples = Samples::default();
+    tally.block(now_ms, &mut samples);
+    samples
 }
 
 /// One pod's growth: requests of an age that ended well or failed, and what was admitted under which epoch.
@@ -59,18 +65,18 @@ fn a_share_that_falls_in_a_block_is_counted_fairly() {
     let failed = Outcome::ServerError;
     tally.set_share(1, 1.0);
     grow(&mut tally, 100, 1, &grown(&[(Slot::Green, Age::Current, failed, 25)], &[(1, Slot::Green, 25)]));
-    let block = tally.block(250);
+    let block = close(&mut tally, 250);
     assert_eq!((block.green[0], block.withheld[0]), ((25.0, 25.0), 0.0));
     // The share falls to a tenth in mid-block: of those that went to blue, all would have gone to green.
     tally.set_share(2, 0.1);
     let ended = [(Slot::Green, Age::Current, failed, 2), (Slot::Green, Age::Previous, failed, 10)];
     let older = (Slot::Green, Age::Older, failed, 3);
     grow(&mut tally, 400, 2, &grown(&[ended[0], ended[1], older], &[(2, Slot::Blue, 9), (2, Slot::Green, 1)]));
-    let block = tally.block(500);
+    let block = close(&mut tally, 500);
     assert_eq!((block.green[0], block.withheld[0]), ((12.0, 12.0), 9.0));
     // From the next block on only what the new share admitted counts, and nothing is withheld any more.
     grow(&mut tally, 600, 2, &grown(&ended, &[(2, Slot::Blue, 9)]));
-    let block = tally.block(750);
+    let block = close(&mut tally, 750);
     assert_eq!((block.green[0], block.withheld[0]), ((2.0, 2.0), 0.0));
     // Everything is in the totals.
     assert_eq!(tally.green_all()[0].bad(), 25 + 15 + 12);
@@ -93,8 +99,8 @@ fn requests_in_flight_of_a_young_share_count_as_good() {
     };
     totals.overdue.insert(key, Overdue { crossed: 10, settled: 0 });
     tally.grow(100, 1, Role::Front, 1, &totals, &flying);
-    let block = tally.block(250);
+    let block = close(&mut tally, 250);
     assert_eq!(block.green[0], (41.0, 1.0));
     assert_eq!(block.green[3], (41.0, 10.0), "those that crossed are not good as well");
-    assert_eq!(tally.block(11_000).green[0], (0.0, 0.0), "an old share needs no such help");
+    assert_eq!(close(&mut tally, 11_000).green[0], (0.0, 0.0), "an old share needs no such help");
 }

@@ -6,28 +6,37 @@
 mod conclude;
 mod history;
 mod pod_shields;
+mod ramp;
+mod reason;
 mod rhythm;
+mod saved;
 
 #[cfg(test)]
 mod counting;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod vantage;
 
 use std::sync::Arc;
 
-use blueback_report::Slot;
+use blueback_report::{Limit, Slot};
 
 use self::history::History;
 use self::pod_shields::PodShields;
+use self::ramp::{Deliveries, Ramp};
 use crate::criteria::trail::Trail;
 use crate::criteria::{Criterion, Test, criteria};
+use crate::metric::Metric;
 use crate::observation::{Allowance, CriterionView, Observation, PodState, ShieldState, Start};
-use crate::rules::{List, Rules};
+use crate::rules::{Rule, Rules};
 use crate::statistics::shield::{Shield, State};
 use crate::statistics::shield_test::SHIELD_ALPHA;
-use crate::tally::Tally;
+use crate::tally::{Samples, Tally};
 use crate::verdict::{Checkpoint, Progress, Reason, Verdict};
 
 /// Later times are taken for this one: ten years.
@@ -57,15 +66,33 @@ pub struct Judge {
     proven_per_pod: Option<f64>,
     /// Largest share of green's requests that blue may be given, as it was last changed.
     room: f64,
+    /// A blue that had been idle is given more step by step.
+    ramp: Ramp,
+    /// Whether what is diverted arrives.
+    deliveries: Deliveries,
     shield_up_ms: Option<u64>,
     silence: Silence,
     incidents: Vec<Incident>,
     held: Option<(u64, String)>,
     verdict: Verdict,
+    /// What is said while nothing is wrong; written once a second.
+    progress: Verdict,
     is_stale: bool,
     allowance: Allowance,
     passed: Vec<Checkpoint>,
     alerts: Vec<Reason>,
+    dry_runs: Vec<Reason>,
+    scratch: Scratch,
+}
+
+/// Room that is used again, so that a tick allocates nothing.
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    tick: Samples,
+    block: Samples,
+    green: Vec<(f64, f64)>,
+    blue: Vec<(f64, f64)>,
+    pods: Vec<Vec<(f64, f64)>>,
 }
 
 /// Pods by readiness.
@@ -98,17 +125,15 @@ impl Judge {
         let Start { candidate, target_share, pods, history } = start;
         let target = if target_share.is_finite() { target_share.clamp(0.0, 1.0) } else { 1.0 };
         let history = History::new(&history, candidate.other());
-        let (criteria, metrics) = criteria(&rules, |metric, alpha| history.reference(metric, alpha));
-        let proven = |criterion: &Criterion| match &criterion.test {
-            Test::Proven(proven) if criterion.list == List::Revert => Some((proven.metric, proven.p0)),
-            _ => None,
-        };
+        let (criteria, metrics) = criteria(&rules, &history, target < 1.0);
+        let proven = |criterion: &Criterion| criterion.guard().map(|proven| (proven.metric, proven.p0));
         let guards: Vec<usize> = (0..criteria.len()).filter(|&index| proven(&criteria[index]).is_some()).collect();
         let tests: Vec<_> = criteria.iter().filter_map(proven).collect();
         let p0s: Vec<f64> = tests.iter().map(|&(_, p0)| p0).collect();
         let alpha = SHIELD_ALPHA / p0s.len().max(GUARDS_MIN) as f64;
         let level = history.level(&tests.iter().map(|&(metric, p0)| (&metrics[metric], p0)).collect::<Vec<_>>(), alpha);
-        let longest_s = criteria.iter().filter_map(|criterion| criterion.rule.for_ms).max().unwrap_or(0) / 1_000;
+        let longest = |rule: &Rule| rule.for_ms.max(rule.over_ms);
+        let longest_s = criteria.iter().filter_map(|criterion| longest(&criterion.rule)).max().unwrap_or(0) / 1_000;
         let width = metrics.len();
         let mut tally = Tally::new(candidate, target, metrics);
         for requests in history.arrivals() {
@@ -126,6 +151,8 @@ impl Judge {
             pods: Pods::default(),
             proven_per_pod: history.proven_per_pod(),
             room: 1.0,
+            ramp: Ramp::default(),
+            deliveries: Deliveries::default(),
             shield_up_ms: None,
             incidents: vec![Incident::default(); width],
             held: None,
@@ -134,6 +161,9 @@ impl Judge {
             allowance: Allowance { all: 1.0, pods: Vec::new() },
             passed: Vec::new(),
             alerts: Vec::new(),
+            dry_runs: Vec::new(),
+            progress: Verdict::Watching(Progress::default()),
+            scratch: Scratch::default(),
             now_ms: 0,
             rules,
             candidate,
@@ -142,6 +172,8 @@ impl Judge {
             tally,
         };
         judge.see_pods(&pods);
+        judge.tell_criteria(0, &Observation::Pods { pods: &pods });
+        judge.progress = judge.say_progress(0);
         judge.conclude();
         judge
     }
@@ -154,31 +186,31 @@ impl Judge {
         if self.is_reverted() {
             return;
         }
-        match observation {
-            Observation::Growth { agent, role, epoch, totals, in_flight } => {
+        match &observation {
+            &Observation::Growth { agent, role, epoch, totals, in_flight } => {
                 self.tally.grow(now_ms, agent, role, epoch, totals, in_flight);
+                self.replace_pods();
                 return;
             }
-            Observation::AgentGone { agent } => self.tally.agent_gone(agent),
-            Observation::Share { epoch, candidate_share } if (0.0..=1.0).contains(&candidate_share) => {
+            &Observation::AgentGone { agent } => self.tally.agent_gone(agent),
+            &Observation::Share { epoch, candidate_share } if (0.0..=1.0).contains(&candidate_share) => {
                 self.tally.set_share(epoch, candidate_share);
             }
-            Observation::Target { share } if (0.0..=1.0).contains(&share) => {
+            &Observation::Target { share } if (0.0..=1.0).contains(&share) => {
                 self.tally.set_target(share);
                 // A step of traffic is a likely start of harm: short blocks again, from the next one on.
                 self.step_ms = self.next_block_ms;
+                for criterion in &mut self.criteria {
+                    if let Test::Proven(proven) = &mut criterion.test {
+                        proven.step();
+                    }
+                }
             }
             // A share that is none says nothing.
             Observation::Share { .. } | Observation::Target { .. } => (),
             Observation::Pods { pods } => self.see_pods(pods),
-            Observation::Signal { name, why } => {
-                for criterion in &mut self.criteria {
-                    if let Test::Signal(signal) = &mut criterion.test {
-                        signal.raise(now_ms, name, why);
-                    }
-                }
-            }
-            Observation::Hold { why } => self.held = Some((now_ms, why.to_owned())),
+            &Observation::Diverted { requests, undelivered } => self.deliveries.note(requests, undelivered),
+            Observation::Hold { why } => self.held = Some((now_ms, (*why).to_owned())),
             Observation::Resume => {
                 self.held = None;
                 if self.shield.state() == State::Held {
@@ -186,7 +218,16 @@ impl Judge {
                 }
                 self.pod_shields.reopen_held();
             }
+            Observation::Fates { .. }
+            | Observation::Dependency { .. }
+            | Observation::ServiceBefore { .. }
+            | Observation::Service { .. }
+            | Observation::Query { .. }
+            | Observation::Resources { .. }
+            | Observation::Logs { .. }
+            | Observation::Signal { .. } => (),
         }
+        self.tell_criteria(now_ms, &observation);
         self.is_stale = true;
         // Now, so that the verdict does not depend on when somebody looks.
         self.revert_if_due(now_ms);
@@ -247,6 +288,25 @@ impl Judge {
         &self.alerts
     }
 
+    /// Rules that are only tried (`dry run`) and hold now: what they would have done.
+    #[must_use]
+    pub fn dry_runs(&self) -> &[Reason] {
+        &self.dry_runs
+    }
+
+    /// Latency limits that agents must hold requests in flight against: those of the rules, and those that blue's history
+    /// gives.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        let real = |limit: &Limit| limit.us < blueback_report::buckets::LATENCY_US_MAX;
+        let own = self.tally.metrics().iter().filter_map(Metric::limit).filter(real);
+        let mut limits: Vec<Limit> = self.rules.limits().into_iter().chain(own).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        limits.truncate(blueback_report::LIMITS_MAX);
+        limits
+    }
+
     /// The rules it judges by.
     #[must_use]
     pub const fn rules(&self) -> &Rules {
@@ -263,7 +323,39 @@ impl Judge {
         matches!(self.verdict, Verdict::Revert(_))
     }
 
+    /// What is not about requests, for the criteria that want to know.
+    fn tell_criteria(&mut self, now_ms: u64, observation: &Observation<'_>) {
+        for criterion in &mut self.criteria {
+            match (&mut criterion.test, observation) {
+                (Test::Plain(plain), _) => plain.hear(now_ms, self.candidate, observation),
+                (Test::Signal(signal), Observation::Signal { name, why }) => signal.raise(now_ms, name, why),
+                (Test::Cascade(cascade), &Observation::ServiceBefore { name, requests, failed }) => {
+                    cascade.before(name, requests, failed);
+                }
+                (Test::Cascade(cascade), &Observation::Service { name, requests, failed, .. }) => {
+                    cascade.grew(name, requests, failed);
+                }
+                _ => (),
+            }
+        }
+    }
+
+    /// Places of pods that are gone belong to others now.
+    fn replace_pods(&mut self) {
+        for pod in self.tally.take_replaced() {
+            self.pod_shields.replace(pod, &self.shield);
+            for criterion in &mut self.criteria {
+                if let Test::Proven(proven) = &mut criterion.test {
+                    proven.replace_pod(pod);
+                }
+            }
+        }
+    }
+
     fn see_pods(&mut self, pods: &[PodState]) {
+        self.tally.see_pods(pods.iter().filter(|pod| pod.slot == self.candidate).map(|pod| &pod.pod));
+        let known = self.tally.pods();
+        self.pod_shields.drop_gone(|pod| known.get(pod).is_some_and(|pod| !pod.is_used));
         let count = |slot: Slot, ready: bool| {
             let matching = pods.iter().filter(|pod| pod.slot == slot && (pod.ready || !ready)).count();
             u32::try_from(matching).unwrap_or(u32::MAX)

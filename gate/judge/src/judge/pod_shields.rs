@@ -12,7 +12,7 @@ const HELD_RPS: f64 = 0.2;
 const FADE: f64 = 0.9;
 
 /// One pod of green.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Entry {
     /// The sharp tests on green without it.
     without: Vec<ShieldTest>,
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 /// The shields of green's pods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct PodShields {
     p0s: Vec<f64>,
     alpha: f64,
@@ -31,6 +31,9 @@ pub(super) struct PodShields {
     generation: u64,
     entries: Vec<Entry>,
 }
+
+crate::save::saved!(Entry { without, last, shield });
+crate::save::saved!(PodShields { p0s, alpha, level, generation, entries });
 
 impl PodShields {
     pub(super) const fn new(p0s: Vec<f64>, alpha: f64, level: u32) -> Self {
@@ -74,7 +77,7 @@ impl PodShields {
         if self.generation != pooled.generation() {
             self.generation = pooled.generation();
             for entry in &mut self.entries {
-                entry.without = pooled.tests().to_vec();
+                entry.without.clone_from_slice(pooled.tests());
             }
         }
         // A pod that was not seen before had no requests, so the test without it is the test with it, up to now.
@@ -96,6 +99,24 @@ impl PodShields {
             for ((test, &all), &own) in entry.without.iter_mut().zip(green).zip(counts) {
                 let own = if is_up { (0.0, 0.0) } else { own };
                 test.report(seconds, (all.0 - own.0).max(0.0), (all.1 - own.1).max(0.0), pooled.reports());
+            }
+        }
+    }
+
+    /// The place belongs to another pod now, of which nothing is known.
+    pub(super) fn replace(&mut self, pod: usize, pooled: &Shield) {
+        if let Some(entry) = self.entries.get_mut(pod) {
+            entry.without.clone_from_slice(pooled.tests());
+            entry.last.fill((0.0, 0.0));
+            entry.shield = None;
+        }
+    }
+
+    /// The pod is gone, so nothing is held against it.
+    pub(super) fn drop_gone(&mut self, is_gone: impl Fn(usize) -> bool) {
+        for (pod, entry) in self.entries.iter_mut().enumerate() {
+            if entry.shield.is_some() && is_gone(pod) {
+                entry.shield = None;
             }
         }
     }

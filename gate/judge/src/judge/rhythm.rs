@@ -1,12 +1,12 @@
 //! What happens when: report intervals, seconds and blocks, in order.
 
 use super::Judge;
-use crate::criteria::Test;
-use crate::rules::List;
+use crate::criteria::{Criterion, Standing, Test};
+use crate::rules::{List, Moment};
 use crate::statistics::decision::Decision;
-use crate::statistics::pass::pass_threshold;
 use crate::statistics::schedule::block_ms;
-use crate::statistics::shield::{Hits, Look, State};
+use crate::statistics::shield::{Hits, Look, ROOM_MIN, State};
+use crate::tally::Samples;
 use crate::text;
 use crate::verdict::Checkpoint;
 
@@ -14,6 +14,8 @@ use crate::verdict::Checkpoint;
 pub(super) const TICK_MS: u64 = 100;
 /// A longer stretch in which nobody asked is taken as one: nothing was seen in it that could be told apart.
 const GAP_MS_MAX: u64 = 600_000;
+/// Name of the first pass.
+pub(super) const BAKE_NAME: &str = "bake";
 /// A smaller change of blue's room is none. Each change of the share is a new epoch, and a request that outlives two of them is
 /// in no test: a share that follows every tenth of a second would blind the tests to everything slow.
 const ROOM_STEP: f64 = 0.1;
@@ -21,6 +23,8 @@ const ROOM_STEP: f64 = 0.1;
 const CONTROL_REQUESTS_MIN: u64 = 20;
 /// How long a shield makes blue a control, however few requests it had.
 const CONTROL_MS: u64 = 10_000;
+/// A minute of green's own must have passed before it can have been a good one.
+const FORGIVEN_MS: u64 = 60_000;
 /// A metric without a bad request for so long begins a new incident with the next one.
 const INCIDENT_QUIET_MS: u64 = 10_000;
 
@@ -86,8 +90,27 @@ impl Judge {
         self.tally.rate() / self.tally.pods_used().max(1) as f64
     }
 
+    /// Follows blue's room, in steps, and warms a cold blue up.
+    fn follow_room(&mut self, now_ms: u64) -> f64 {
+        self.ramp.hear(now_ms, self.tally.blue_requests());
+        let Self { ramp, guards, criteria, tally, .. } = self;
+        ramp.advance(now_ms, tally.blue_all(), |metric, all| {
+            let of_metric = |guard: &usize| criteria[*guard].guard().filter(|proven| proven.metric == metric);
+            let limit = guards.iter().filter_map(of_metric).map(|proven| proven.p0).fold(f64::INFINITY, f64::min);
+            all.rate().is_none_or(|rate| rate <= limit)
+        });
+        let measured = if self.deliveries.fail() { 0.0 } else { self.measured_room() };
+        if measured == 0.0 || measured == 1.0 || (measured - self.room).abs() >= ROOM_STEP {
+            self.room = measured;
+        }
+        let part = self.ramp.part();
+        // Blue has room for a shield, and only the way there is slower.
+        if part < 1.0 && self.room >= ROOM_MIN { (self.room * part).max(ROOM_MIN) } else { self.room }
+    }
+
     fn tick(&mut self, now_ms: u64) {
-        let samples = self.tally.tick(now_ms);
+        let mut samples = std::mem::take(&mut self.scratch.tick);
+        self.tally.tick(now_ms, &mut samples);
         for (incident, &(_, bad)) in self.incidents.iter_mut().zip(&samples.green) {
             if bad > 0.0 {
                 if incident.last_ms.is_none_or(|last| now_ms - last > INCIDENT_QUIET_MS) {
@@ -97,33 +120,42 @@ impl Judge {
             }
         }
         for criterion in &mut self.criteria {
-            if let Test::PodsReady(pods) = &mut criterion.test {
-                pods.look(now_ms, self.pods.green_ready, self.pods.green);
+            if let Test::Plain(plain) = &mut criterion.test {
+                plain.look(now_ms);
             }
         }
         self.hear(now_ms);
-        let measured = self.measured_room();
-        if measured == 0.0 || measured == 1.0 || (measured - self.room).abs() >= ROOM_STEP {
-            self.room = measured;
-        }
-        let room = self.room;
+        let room = self.follow_room(now_ms);
         if self.held.is_some() {
             self.shield.rest(now_ms, room);
-            return;
+        } else {
+            self.look_at_shields(now_ms, &samples, room);
         }
+        self.scratch.tick = samples;
+    }
+
+    /// What each guard counts.
+    fn by_guard(&self, counts: &[(f64, f64)], out: &mut Vec<(f64, f64)>) {
+        out.clear();
+        out.extend(self.guards.iter().map(|&guard| counts[self.criteria[guard].test.metric().unwrap_or(0)]));
+    }
+
+    fn look_at_shields(&mut self, now_ms: u64, samples: &Samples, room: f64) {
         let rate = self.tally.rate();
-        let by_guard = |counts: &Vec<(f64, f64)>| -> Vec<(f64, f64)> {
-            let counts = |&guard: &usize| counts[self.criteria[guard].test.metric().unwrap_or(0)];
-            self.guards.iter().map(counts).collect()
-        };
-        let pods: Vec<_> = samples.pods.iter().map(by_guard).collect();
-        let mut green = vec![(0.0, 0.0); self.guards.len()];
+        let mut pods = std::mem::take(&mut self.scratch.pods);
+        let (mut green, mut blue) = (std::mem::take(&mut self.scratch.green), std::mem::take(&mut self.scratch.blue));
+        pods.resize_with(samples.pods.len(), Vec::new);
+        for (counts, pod) in samples.pods.iter().zip(&mut pods) {
+            self.by_guard(counts, pod);
+        }
+        self.by_guard(&samples.blue, &mut blue);
+        green.clear();
+        green.resize(self.guards.len(), (0.0, 0.0));
         for (_, counts) in pods.iter().enumerate().filter(|&(pod, _)| !self.pod_shields.is_up(pod)) {
             for (sum, own) in green.iter_mut().zip(counts) {
                 *sum = (sum.0 + own.0, sum.1 + own.1);
             }
         }
-        let blue = by_guard(&samples.blue);
         let look = Look {
             green: &green,
             blue: &blue,
@@ -133,11 +165,11 @@ impl Judge {
             robust: self.relative_without_control(now_ms),
         };
         self.pod_shields.report(TICK_MS as f64 / 1_000.0, &self.shield, &green, &pods);
-        let used: Vec<usize> = (0..pods.len()).filter(|&pod| self.tally.pods()[pod].is_used).collect();
         let mut one_pod: Option<(usize, Hits)> = None;
         let was_open = self.shield.state() == State::Open;
-        let pod_shields = &self.pod_shields;
-        self.shield.look(now_ms, &look, |hits| {
+        let Self { pod_shields, tally, shield, .. } = self;
+        shield.look(now_ms, &look, |hits| {
+            let used: Vec<usize> = (0..pods.len()).filter(|&pod| tally.pods()[pod].is_used).collect();
             one_pod = pod_shields.scope(hits, &used).map(|pod| (pod, hits));
             one_pod.is_none()
         });
@@ -149,9 +181,18 @@ impl Judge {
         if was_open && self.shield.state() != State::Open {
             self.pod_shields.drop_all();
         }
-        if self.shield.state() != State::Open || self.pod_shields.worst().is_some() {
+        let is_up = self.shield.state() != State::Open || self.pod_shields.worst().is_some();
+        if is_up {
+            let rises = self.shield_up_ms.is_none_or(|at| now_ms - at > TICK_MS);
+            if rises && self.ramp.is_cold(now_ms) {
+                self.ramp.begin(now_ms, self.tally.blue_all());
+                // With this look already, before anything is sent.
+                let room = self.follow_room(now_ms);
+                self.shield.rest(now_ms, room);
+            }
             self.shield_up_ms = Some(now_ms);
         }
+        (self.scratch.pods, self.scratch.green, self.scratch.blue) = (pods, green, blue);
     }
 
     /// Notes when green was last heard of.
@@ -166,27 +207,33 @@ impl Judge {
 
     fn second(&mut self, now_ms: u64) {
         self.trail.note(now_ms / 1_000, self.tally.green_all(), self.tally.blue_all());
+        self.deliveries.second(now_ms);
         for criterion in &mut self.criteria {
             match &mut criterion.test {
                 Test::Persistent(persistent) => persistent.second(now_ms, &self.trail),
-                Test::Pass(pass) => pass.second(now_ms, &self.tally.green_all()[pass.metric]),
-                Test::Proven(_) | Test::Signal(_) | Test::PodsReady(_) => (),
+                Test::Pass(pass) => pass.second(now_ms, &self.tally.green_all()[pass.metric], &self.trail),
+                Test::Cascade(cascade) => cascade.second(now_ms),
+                Test::Proven(_) | Test::Signal(_) | Test::Plain(_) => (),
             }
         }
         self.pass_if_due(now_ms);
+        self.progress = self.say_progress(now_ms);
     }
 
     fn block(&mut self, now_ms: u64) {
-        let samples = self.tally.block(now_ms);
+        let mut samples = std::mem::take(&mut self.scratch.block);
+        self.tally.block(now_ms, &mut samples);
         let start_ms = std::mem::replace(&mut self.block_start_ms, now_ms);
         self.next_block_ms = now_ms + block_ms(self.rules.profile(), now_ms.saturating_sub(self.step_ms));
         let pods = self.tally.pods();
+        let times = (self.step_ms, start_ms, now_ms);
         for criterion in &mut self.criteria {
             if let Test::Proven(proven) = &mut criterion.test {
                 let requests = self.tally.green_all()[proven.metric].requests();
-                proven.block(start_ms, now_ms, &samples, pods, requests, self.pods.blue_ready > 0);
+                proven.block(times, &samples, pods, requests, self.pods.blue_ready > 0);
             }
         }
+        self.scratch.block = samples;
         self.revert_if_due(now_ms);
         if self.held.is_some() || self.is_reverted() {
             return;
@@ -227,6 +274,9 @@ impl Judge {
             let minute = self.trail.green(proven.metric, 60, 0);
             let is_over =
                 minute.requests() >= CONTROL_REQUESTS_MIN && minute.rate().is_some_and(|rate| rate <= proven.p0);
+            if is_over && now_ms >= FORGIVEN_MS {
+                proven.is_well();
+            }
             if proven.is_latched() && is_vetoed && is_over {
                 proven.begin_epoch();
             }
@@ -262,37 +312,41 @@ impl Judge {
     }
 
     fn pass_if_due(&mut self, now_ms: u64) {
-        let moments = std::iter::once((self.rules.bake_ms(), "bake"))
-            .chain(self.rules.checkpoints().iter().map(|moment| (moment.at_ms, moment.name.as_str())));
+        let bake_ms = self.rules.bake_ms();
+        let is_new = |name: &str| self.passed.iter().all(|passed| passed.name != name);
         // A checkpoint before the bake time is passed with it.
-        let due: Vec<String> = moments
-            .filter(|&(at_ms, _)| at_ms.max(self.rules.bake_ms()) <= now_ms)
-            .map(|(_, name)| name.to_owned())
-            .filter(|name| self.passed.iter().all(|passed| passed.name != *name))
-            .collect();
-        if due.is_empty() || !self.may_pass(now_ms) {
+        let is_due = |moment: &Moment| moment.at_ms.max(bake_ms) <= now_ms && is_new(&moment.name);
+        let mut due = self.rules.checkpoints().iter().enumerate().filter(|(_, moment)| is_due(moment)).peekable();
+        let bake = bake_ms <= now_ms && is_new(BAKE_NAME);
+        if (!bake && due.peek().is_none()) || !self.may_pass(now_ms) {
             return;
         }
+        let moments = due.filter(|&(index, _)| self.is_shown(Some(index))).map(|(_, moment)| moment.name.clone());
+        let names: Vec<String> = bake.then(|| BAKE_NAME.to_owned()).into_iter().chain(moments).collect();
         let text = self.pass_text(now_ms);
-        for name in due {
+        for name in names {
             let text = format!("passed {name} after {}: {text}", text::time(now_ms));
             self.passed.push(Checkpoint { name, at_ms: now_ms, text });
         }
     }
 
+    /// Each rule that must be shown, of all passes or of this checkpoint, is.
+    fn is_shown(&self, checkpoint: Option<usize>) -> bool {
+        let must = |criterion: &&Criterion| {
+            criterion.list == List::Pass && criterion.checkpoint == checkpoint && !criterion.rule.dry_run
+        };
+        let is_met = |criterion: &Criterion| matches!(criterion.standing(), Standing::Holds | Standing::NotApplicable);
+        self.criteria.iter().filter(must).all(is_met)
+    }
+
     fn may_pass(&self, now_ms: u64) -> bool {
         let is_quiet = self.shield_up_ms.is_none_or(|at| now_ms.saturating_sub(at) >= self.rules.bake_ms());
-        let is_shown = |criterion: &crate::criteria::Criterion| match &criterion.test {
-            Test::Pass(pass) => pass.crossed_ms.is_some() && pass.log_e >= pass_threshold(),
-            Test::PodsReady(pods) => pods.fired_ms.is_some(),
-            Test::Proven(_) | Test::Persistent(_) | Test::Signal(_) => false,
-        };
         self.held.is_none()
             && is_quiet
             && self.shield.unshielded() == 0
             && self.silent_ms(now_ms).is_none()
             && self.tally.green_requests() > 0
             && self.harms(now_ms).next().is_none()
-            && self.criteria.iter().filter(|criterion| criterion.list == List::Pass).all(is_shown)
+            && self.is_shown(None)
     }
 }

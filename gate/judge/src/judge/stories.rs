@@ -11,10 +11,10 @@ use blueback_report::{
 use crate::{Judge, Observation, PodState, Rules, ShieldState, Spec, Start, Verdict};
 
 /// What a side does with a request at a moment.
-type Behaviour = fn(now_ms: u64, request: u64, pod: usize) -> Act;
+pub(super) type Behaviour = fn(now_ms: u64, request: u64, pod: usize) -> Act;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Act {
+pub(super) enum Act {
     /// Answered after this many milliseconds.
     Ok(u64),
     Failed,
@@ -28,20 +28,20 @@ fn well(_: u64, _: u64, _: usize) -> Act {
 }
 
 /// `percent` of the requests, evenly among them.
-const fn part(request: u64, percent: u64) -> bool {
+pub(super) const fn part(request: u64, percent: u64) -> bool {
     request.wrapping_mul(61) % 100 < percent
 }
 
-struct Story {
-    rps: u64,
-    pods: usize,
-    target: f64,
-    green: Behaviour,
-    blue: Behaviour,
-    blue_ready: fn(u64) -> bool,
-    blue_history: Behaviour,
-    spec: Spec,
-    until_ms: u64,
+pub(super) struct Story {
+    pub(super) rps: u64,
+    pub(super) pods: usize,
+    pub(super) target: f64,
+    pub(super) green: Behaviour,
+    pub(super) blue: Behaviour,
+    pub(super) blue_ready: fn(u64) -> bool,
+    pub(super) blue_history: Behaviour,
+    pub(super) spec: Spec,
+    pub(super) until_ms: u64,
 }
 
 impl Default for Story {
@@ -61,39 +61,41 @@ impl Default for Story {
 }
 
 /// What happened, by time.
-struct Told {
-    judge: Judge,
+pub(super) struct Told {
+    pub(super) judge: Judge,
     /// Each change of "verdict shield".
-    changes: Vec<(u64, String)>,
+    pub(super) changes: Vec<(u64, String)>,
     /// Requests of green that failed or hung.
-    failed: u64,
-    least: f64,
-    least_pods: BTreeMap<String, f64>,
+    pub(super) failed: u64,
+    /// Each share that was commanded after the switch.
+    pub(super) shares: Vec<f64>,
+    pub(super) least: f64,
+    pub(super) least_pods: BTreeMap<String, f64>,
 }
 
 impl Told {
-    fn at(&self, what: &str) -> Option<u64> {
+    pub(super) fn at(&self, what: &str) -> Option<u64> {
         self.changes.iter().find(|(_, change)| change.contains(what)).map(|&(at, _)| at)
     }
 
-    fn within(&self, what: &str, from_ms: u64, by_ms: u64) -> &Self {
+    pub(super) fn within(&self, what: &str, from_ms: u64, by_ms: u64) -> &Self {
         let at = self.at(what).unwrap_or_else(|| panic!("no {what} in {:?}: {}", self.changes, self.judge.verdict()));
         assert!((from_ms..=by_ms).contains(&at), "{what} at {at}, not by {by_ms}: {:?}", self.changes);
         self
     }
 
-    fn never(&self, what: &str) -> &Self {
+    pub(super) fn never(&self, what: &str) -> &Self {
         assert_eq!(self.at(what), None, "{:?}: {}", self.changes, self.judge.verdict());
         self
     }
 
-    fn ends(&self, what: &str) -> &Self {
+    pub(super) fn ends(&self, what: &str) -> &Self {
         let last = self.changes.last().map_or("", |(_, change)| change);
         assert!(last.contains(what), "{:?}: {}", self.changes, self.judge.verdict());
         self
     }
 
-    fn says(&self, words: &str) -> &Self {
+    pub(super) fn says(&self, words: &str) -> &Self {
         let text = self.judge.verdict().to_string();
         assert!(text.contains(words), "{words} is not in: {text}");
         self
@@ -194,7 +196,23 @@ fn merge(second: &mut Totals, growth: Totals) {
     }
 }
 
-fn tell(story: &Story) -> Told {
+/// A second of requests to these pods, told at once.
+pub(super) fn serve(judge: &mut Judge, now_ms: u64, pods: &[Arc<str>], fails: bool) {
+    let mut totals = Totals::default();
+    for pod in pods {
+        let outcome = if fails { Outcome::ServerError } else { Outcome::Ok };
+        let (route, protocol, age) = (Arc::from(""), Protocol::Http1, Age::Current);
+        let key = SeriesKey { slot: Slot::Green, pod: pod.clone(), route, protocol, age, outcome };
+        totals.series.entry(key).or_default().last_byte.record_n(5_000, 25);
+    }
+    let in_flight = BTreeMap::new();
+    for at_ms in (now_ms..now_ms + 4_000).step_by(250) {
+        let (role, totals) = (Role::Front, &totals);
+        judge.observe(at_ms, Observation::Growth { agent: 1, role, epoch: 2, totals, in_flight: &in_flight });
+    }
+}
+
+pub(super) fn tell(story: &Story) -> Told {
     let rules = Rules::parse(&story.spec).expect("the story's rules are sound");
     let pods = |now_ms: u64| -> Vec<PodState> {
         let of =
@@ -215,7 +233,8 @@ fn tell(story: &Story) -> Told {
     let mut judge = Judge::new(rules, start(history));
     front.epoch = 2;
     judge.observe(0, Observation::Share { epoch: 2, candidate_share: story.target });
-    let mut told = Told { judge, changes: Vec::new(), failed: 0, least: 1.0, least_pods: BTreeMap::new() };
+    let mut told =
+        Told { judge, changes: Vec::new(), failed: 0, shares: Vec::new(), least: 1.0, least_pods: BTreeMap::new() };
     let mut allowance = told.judge.allowance().clone();
     let mut was_ready = (story.blue_ready)(0);
     for now_ms in (0..story.until_ms).step_by(100) {
@@ -246,6 +265,7 @@ fn tell(story: &Story) -> Told {
                 front.epoch += 1;
                 let candidate_share = allowance.all * story.target;
                 told.judge.observe(at_ms, Observation::Share { epoch: front.epoch, candidate_share });
+                told.shares.push(allowance.all);
                 told.least = told.least.min(allowance.all);
                 for (pod, share) in &allowance.pods {
                     let least = told.least_pods.entry(pod.to_string()).or_insert(1.0);
@@ -257,7 +277,7 @@ fn tell(story: &Story) -> Told {
     told
 }
 
-fn words(list: &[&str]) -> Option<Vec<String>> {
+pub(super) fn words(list: &[&str]) -> Option<Vec<String>> {
     Some(list.iter().map(ToString::to_string).collect())
 }
 

@@ -2,6 +2,7 @@
 
 use super::duration::print_us;
 use super::{Condition, List, Rule, Rules};
+use crate::criteria::cascade::OTHERS_MAX;
 use crate::metric::Metric;
 use crate::statistics::block_bet::BlockBet;
 use crate::statistics::pass::requests_in_all;
@@ -15,7 +16,7 @@ pub struct Explained {
     pub list: &'static str,
     /// The rule as it is printed back.
     pub words: String,
-    /// `proven`, `for`, `pass`, `signal` or `pods`.
+    /// `proven`, `for`, `pass`, `signal`, `cascade` or `state`.
     pub kind: &'static str,
     /// When it acts, for people.
     pub text: String,
@@ -25,30 +26,106 @@ impl Rules {
     /// Each rule's words and how long it takes to detect harm or to show health.
     #[must_use]
     pub fn explain(&self) -> Vec<Explained> {
-        self.iter()
-            .map(|(list, rule)| {
+        self.placed()
+            .map(|(list, checkpoint, rule)| {
                 let (kind, text) = explain(self, list, rule);
-                Explained { list: list.as_str(), words: rule.to_string(), kind, text }
+                let words = checkpoint
+                    .map_or_else(|| rule.to_string(), |index| format!("{}: {rule}", self.checkpoints[index].name));
+                Explained { list: list.as_str(), words, kind, text }
             })
             .collect()
     }
 }
 
 fn explain(rules: &Rules, list: List, rule: &Rule) -> (&'static str, String) {
-    let does = if list == List::Alert { "alerts" } else { "reverts" };
-    match (&rule.condition, rule.for_ms) {
-        (Condition::Signal(name), _) => ("signal", format!("{does} as soon as somebody raises `{name}`")),
-        (Condition::PodsReady(comparison, percent), since) => {
-            let since =
-                since.map_or("at once".to_owned(), |ms| format!("after {} without a break", print_us(ms * 1_000)));
-            ("pods", format!("looks at green's ready pods: {comparison} {percent}%, {since}"))
-        }
-        (_, Some(for_ms)) => {
-            let time = print_us(for_ms * 1_000);
+    let does = match (list, rule.dry_run) {
+        (_, true) => "shows",
+        (List::Alert, _) => "alerts",
+        (List::Revert, _) => "reverts",
+        (List::Pass, _) => "is shown",
+    };
+    let (kind, mut text) = explain_condition(rules, list, rule, does);
+    if rule.if_known {
+        text.push_str("; where nobody tells, it does not apply");
+    }
+    if rule.dry_run {
+        text.push_str("; a dry run, so nothing is done");
+    }
+    (kind, text)
+}
+
+fn explain_condition(rules: &Rules, list: List, rule: &Rule, does: &str) -> (&'static str, String) {
+    if let Condition::Signal(name) = &rule.condition {
+        return ("signal", format!("{does} as soon as somebody raises `{name}`"));
+    }
+    if let Some(what) = state_of(rule) {
+        let since = rule.for_ms.map_or("at once".to_owned(), |ms| format!("after {} without a break", time(ms)));
+        let shared = if list == List::Pass { "" } else { "; what blue has too is held, not reverted" };
+        return ("state", format!("looks at {what}: {since}{shared}"));
+    }
+    match (rule.over_ms, rule.for_ms) {
+        (None, Some(for_ms)) => {
             let each = if for_ms > 60_000 { " and of each minute in it" } else { "" };
-            ("for", format!("{does} when it holds for all requests of the last {time}{each}, so never before {time}"))
+            let last = time(for_ms);
+            ("for", format!("{does} when it holds for all requests of the last {last}{each}, so never before {last}"))
         }
-        (_, None) if list == List::Pass => {
+        (Some(over_ms), _) if list == List::Pass => (
+            "pass",
+            format!("is shown while it holds for all requests of the last {}, by plain comparison", time(over_ms)),
+        ),
+        (Some(over_ms), Some(for_ms)) if over_ms <= for_ms => {
+            let (last, each) = (time(for_ms), time(over_ms));
+            ("for", format!("{does} when it holds for all requests of the last {last} and of each {each} in it"))
+        }
+        (Some(over_ms), since) => {
+            let since = since.map_or(String::new(), |ms| format!(", for {} without a break", time(ms)));
+            ("for", format!("{does} when it holds for all requests of the last {}{since}", time(over_ms)))
+        }
+        (None, None) => explain_test(rules, list, rule, does),
+    }
+}
+
+/// What a rule about a state looks at.
+fn state_of(rule: &Rule) -> Option<String> {
+    Some(match &rule.condition {
+        Condition::PodsReady(comparison, percent) => format!("green's ready pods, {comparison} {percent}%"),
+        Condition::PodsRestarting => "containers of green that were started again in the last 5 min".to_owned(),
+        Condition::PodsCrashLooping => "green's pods in a crash loop".to_owned(),
+        Condition::PodsOutOfMemory => "containers of green killed for want of memory in the last 5 min".to_owned(),
+        Condition::DependencyDown(name) => format!("`{name}` as green's agents probe it: more than half get no answer"),
+        Condition::DependencyLatency { name, .. } => {
+            format!("the probes of `{name}` in the last {}", time(rule.over_ms.unwrap_or(60_000)))
+        }
+        Condition::ServiceDown(name) => format!("the service `{name}`"),
+        Condition::Query(name, ..) => {
+            format!("the answers to the query `{name}`; no answer is neither harm nor health")
+        }
+        Condition::Cpu(..) => "the mean of green's pods".to_owned(),
+        Condition::Memory(..) => "the fullest of green's pods".to_owned(),
+        Condition::CriticalLogs(..) => match rule.over_ms {
+            Some(over_ms) => format!("critical lines of green in the last {}", time(over_ms)),
+            None => "critical lines of green since the switch".to_owned(),
+        },
+        _ => return None,
+    })
+}
+
+fn time(ms: u64) -> String {
+    print_us(ms * 1_000)
+}
+
+fn explain_test(rules: &Rules, list: List, rule: &Rule, does: &str) -> (&'static str, String) {
+    match rule.condition {
+        Condition::FailuresCascading => {
+            let alpha = rules.alpha(list) / OTHERS_MAX as f64;
+            let text = format!(
+                "{does} as soon as another guarded service is proven to fail more than its ten minutes before the switch allow: \
+                 a total failure of it in {} s",
+                seconds(detection_ms(Profile::Robust, REFERENCE_FLOOR, alpha, 0))
+            );
+            ("cascade", text)
+        }
+        _ if list == List::Pass => {
             let target = Metric::of(rule).map_or(0.0, |metric| metric.p0());
             let requests = requests_in_all(0, target);
             let seconds = requests.div_ceil(100);
@@ -58,7 +135,7 @@ fn explain(rules: &Rules, list: List, rule: &Rule) -> (&'static str, String) {
             );
             ("pass", text)
         }
-        (_, None) => {
+        _ => {
             let alpha = rules.alpha(list);
             let p0 = Metric::of(rule).map_or(REFERENCE_FLOOR, |metric| metric.p0().max(f64::MIN_POSITIVE));
             let p0 = if matches!(rule.condition, Condition::WorseThanBlue(_)) { REFERENCE_FLOOR } else { p0 };

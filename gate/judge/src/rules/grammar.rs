@@ -14,10 +14,45 @@ pub struct Rule {
     pub route: Option<Arc<str>>,
     /// What is looked at.
     pub condition: Condition,
+    /// What is looked at is what was seen in the last so many milliseconds; `None`: the condition's own way.
+    pub over_ms: Option<u64>,
     /// It must hold without a break for this long, in milliseconds; `None`: as soon as it is proven.
     pub for_ms: Option<u64>,
     /// It says nothing before green had this many requests.
     pub requests_min: Option<u64>,
+    /// Where there is no evidence of this kind at all, it does not apply.
+    pub if_known: bool,
+    /// It is evaluated and shown, and never acts.
+    pub dry_run: bool,
+}
+
+impl Rule {
+    /// A condition and nothing else.
+    #[must_use]
+    pub const fn new(condition: Condition) -> Self {
+        Self {
+            route: None,
+            condition,
+            over_ms: None,
+            for_ms: None,
+            requests_min: None,
+            if_known: false,
+            dry_run: false,
+        }
+    }
+
+    /// It is a test with a false-alarm probability, not a plain comparison.
+    #[must_use]
+    pub const fn is_proven(&self) -> bool {
+        let tests = matches!(
+            self.condition,
+            Condition::ErrorRate(Comparison::Over, _)
+                | Condition::Latency { comparison: Comparison::Over, .. }
+                | Condition::WorseThanBlue(_)
+                | Condition::FailuresCascading
+        );
+        tests && self.for_ms.is_none() && self.over_ms.is_none()
+    }
 }
 
 /// On which side of the limit the rule holds.
@@ -98,6 +133,19 @@ pub(super) const FIRST_WORDS: [&str; 12] = [
     "error", "latency", "first", "route", "pods", "service", "failures", "signal", "query", "cpu", "memory", "critical",
 ];
 
+crate::save::saved_enum!(Comparison { Over = 0, Under = 1 });
+
+impl Comparison {
+    /// `value` is on the side of the limit on which the rule holds.
+    #[must_use]
+    pub fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Over => value > limit,
+            Self::Under => value < limit,
+        }
+    }
+}
+
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -162,11 +210,20 @@ impl fmt::Display for Rule {
             write!(f, "route \"{route}\" ")?;
         }
         write!(f, "{}", self.condition)?;
+        if let Some(over_ms) = self.over_ms {
+            write!(f, " over {}", print_us(over_ms * 1_000))?;
+        }
         if let Some(for_ms) = self.for_ms {
             write!(f, " for {}", print_us(for_ms * 1_000))?;
         }
         if let Some(requests) = self.requests_min {
             write!(f, " only when at least {requests} requests")?;
+        }
+        if self.if_known {
+            f.write_str(" if known")?;
+        }
+        if self.dry_run {
+            f.write_str(" dry run")?;
         }
         Ok(())
     }

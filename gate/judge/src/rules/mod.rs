@@ -1,11 +1,13 @@
 //! Rules in the operator's words: parsed once, printed back the same, refused with a caret under the wrong word.
 //!
-//! The grammar is whole; a form that this version cannot judge is refused, because a rule that silently does nothing is
-//! worse than none.
+//! Every form of the grammar is judged; a combination that could never do what it says is refused, because a rule that
+//! silently does nothing is worse than none.
 
+mod defaults;
 mod duration;
 mod explain;
 mod grammar;
+mod judgeable;
 mod parse;
 mod words;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use blueback_report::{LIMITS_MAX, Limit, ROUTES_MAX};
 
+pub use self::defaults::{ALERT_WHEN, BAKE, CHECKPOINTS, DECIDE_WITHIN, FALSE_ALARMS, PASS_WHEN, REVERT_WHEN};
 pub use self::explain::Explained;
 pub use self::grammar::{Comparison, Condition, Rule, Subject};
 pub use self::parse::FOR_MS_MAX;
@@ -28,37 +31,10 @@ use crate::statistics::schedule::Profile;
 /// quarter of ln(1/alpha), so a larger alpha lowers the cap. With an eighth, an outage ten minutes in takes nine blocks even if
 /// the shield rose in the first of them; with a fifth it takes ten. Mild harm takes a twentieth longer.
 pub const PARTS_MIN: usize = 8;
-/// Most rules in all lists together.
+/// Most rules in all lists together: one bit each in the shield's sets.
 pub const CRITERIA_MAX: usize = 64;
-
-/// What reverts a release unless told otherwise.
-///
-/// 5 %: one request in twenty is what users notice and no deployment explains away; proven acts in seconds, and the same
-/// limit `for 5m` acts exactly as written, for those who audit words. 500 ms at the 99th percentile: beyond it a page feels
-/// broken for one visitor in a hundred. Worse than blue: what the release made worse is its fault long before it is 5 %, and
-/// with 6 % it is proven ten times sooner. The two signals are harm that no request can show.
-pub const REVERT_WHEN: [&str; 7] = [
-    "error rate > 5%",
-    "error rate > 5% for 5m",
-    "error rate worse than blue",
-    "latency p99 > 500ms",
-    "latency p99 > 500ms for 5m",
-    "signal data-corruption",
-    "signal security",
-];
-/// What a release must show to pass: fifty times better than what would revert it, and quick for nearly everybody.
-pub const PASS_WHEN: [&str; 2] = ["error rate < 0.1%", "latency p95 < 100ms"];
-/// Five minutes: longer than start-up effects, caches and one round of most scheduled jobs, and short enough to wait for.
-pub const BAKE: &str = "5m";
-/// Half an hour: at three requests a second the pass test of 0.1 % can be met in it; with less traffic, say so.
-pub const DECIDE_WITHIN: &str = "30m";
-/// After half an hour slow leaks show, after two hours load has changed, after a day every daily job has run.
-pub const CHECKPOINTS: [&str; 3] = ["30m", "2h", "24h"];
-/// One healthy release in a thousand: with three releases a day, a false rollback a year.
-pub const FALSE_ALARMS: &str = "1 in 1000";
-
-const JUDGED: &str = "`error rate`, `latency pNN`, `first byte latency pNN`, `error rate worse than blue`, `pods ready` and \
-                      `signal NAME`";
+/// Most checkpoints.
+pub const CHECKPOINTS_MAX: usize = 64;
 
 /// Rules as words: what a rules file holds. Every field may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +49,7 @@ pub struct Spec {
     pub bake: Option<String>,
     /// A release that has not passed by then is inconclusive, as in `30m`.
     pub decide_within: Option<String>,
-    /// Times at which it is looked at again, as in `30m`, `2h`, `24h`.
+    /// Times at which it is looked at again, as in `30m` or `2h when memory < 70% and error rate < 0.05%`.
     pub checkpoints: Option<Vec<String>>,
     /// Probability of reverting a healthy release, as in `1 in 1000`, for all proven rules together.
     pub false_alarms: Option<String>,
@@ -110,12 +86,14 @@ impl fmt::Display for RuleError {
 }
 
 /// A moment at which a release is looked at again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
-    /// As it was written.
+    /// Its time as it was written.
     pub name: String,
     /// Milliseconds after the switch.
     pub at_ms: u64,
+    /// What must be shown then, beside the rules of `passWhen`.
+    pub pass: Vec<Rule>,
 }
 
 /// Rules that are known to be sound.
@@ -124,7 +102,7 @@ pub struct Rules {
     revert: Vec<Rule>,
     pass: Vec<Rule>,
     alert: Vec<Rule>,
-    bake: Moment,
+    bake_ms: u64,
     decide_within_ms: u64,
     checkpoints: Vec<Moment>,
     false_alarms: f64,
@@ -153,7 +131,7 @@ impl List {
         }
     }
 
-    const fn field(self) -> &'static str {
+    pub(crate) const fn field(self) -> &'static str {
         match self {
             Self::Revert => "revertWhen",
             Self::Pass => "passWhen",
@@ -171,10 +149,10 @@ impl Rules {
         let mut errors = Vec::new();
         let revert = rules_of(List::Revert, spec.revert_when.as_deref(), &REVERT_WHEN, &mut errors);
         let pass = rules_of(List::Pass, spec.pass_when.as_deref(), &PASS_WHEN, &mut errors);
-        let alert = rules_of(List::Alert, spec.alert_when.as_deref(), &[], &mut errors);
-        let bake = moment("bake".to_owned(), "bake", spec.bake.as_deref().unwrap_or(BAKE), &mut errors);
+        let alert = rules_of(List::Alert, spec.alert_when.as_deref(), &ALERT_WHEN, &mut errors);
+        let bake_ms = time_ms("bake", spec.bake.as_deref().unwrap_or(BAKE), &mut errors);
         let decide_within = spec.decide_within.as_deref().unwrap_or(DECIDE_WITHIN);
-        let decide_within_ms = moment(String::new(), "decideWithin", decide_within, &mut errors).at_ms;
+        let decide_within_ms = time_ms("decideWithin", decide_within, &mut errors);
         let checkpoints = match &spec.checkpoints {
             Some(written) => written.iter().map(String::as_str).collect(),
             None => CHECKPOINTS.to_vec(),
@@ -182,7 +160,7 @@ impl Rules {
         let mut checkpoints: Vec<_> = checkpoints
             .into_iter()
             .enumerate()
-            .map(|(index, text)| moment(text.to_owned(), &format!("checkpoints[{index}]"), text, &mut errors))
+            .filter_map(|(index, text)| moment(&format!("checkpoints[{index}]"), text, &mut errors))
             .collect();
         checkpoints.sort_by_key(|checkpoint| checkpoint.at_ms);
         let false_alarms = probability(spec.false_alarms.as_deref().unwrap_or(FALSE_ALARMS), &mut errors);
@@ -195,7 +173,7 @@ impl Rules {
                 Profile::Fast
             }
         };
-        let rules = Self { revert, pass, alert, bake, decide_within_ms, checkpoints, false_alarms, profile };
+        let rules = Self { revert, pass, alert, bake_ms, decide_within_ms, checkpoints, false_alarms, profile };
         rules.hold_bounds(&mut errors);
         if errors.is_empty() { Ok(rules) } else { Err(errors) }
     }
@@ -215,19 +193,32 @@ impl Rules {
         bound("rules", self.iter().count(), CRITERIA_MAX, "rules");
         bound("rules", self.routes().len(), ROUTES_MAX, "routes");
         bound("rules", self.limits().len(), LIMITS_MAX, "different latency limits");
-        bound("checkpoints", self.checkpoints.len(), CRITERIA_MAX, "checkpoints");
+        bound("checkpoints", self.checkpoints.len(), CHECKPOINTS_MAX, "checkpoints");
     }
 
-    /// Every rule with its list, in the order revert, pass, alert.
+    /// Every rule with its list, in the order revert, pass, the checkpoints' own, alert.
     pub fn iter(&self) -> impl Iterator<Item = (List, &Rule)> {
-        let lists = [(List::Revert, &self.revert), (List::Pass, &self.pass), (List::Alert, &self.alert)];
-        lists.into_iter().flat_map(|(list, rules)| rules.iter().map(move |rule| (list, rule)))
+        self.placed().map(|(list, _, rule)| (list, rule))
+    }
+
+    /// The same, with the checkpoint that a rule belongs to.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (List, Option<usize>, &Rule)> {
+        fn of(list: List, rules: &[Rule]) -> impl Iterator<Item = (List, Option<usize>, &Rule)> {
+            rules.iter().map(move |rule| (list, None, rule))
+        }
+        let own = self.checkpoints.iter().enumerate();
+        let own = own.flat_map(|(index, moment)| moment.pass.iter().map(move |rule| (List::Pass, Some(index), rule)));
+        let before = of(List::Revert, &self.revert).chain(of(List::Pass, &self.pass));
+        before.chain(own).chain(of(List::Alert, &self.alert))
     }
 
     /// Latency limits that agents must hold requests in flight against, without repetition.
     #[must_use]
     pub fn limits(&self) -> Vec<Limit> {
-        let mut limits: Vec<_> = self.iter().filter_map(|(_, rule)| Metric::of(rule)?.limit()).collect();
+        // What is worse than blue is known when blue is: [`crate::Judge::limits`].
+        let fixed = |rule: &Rule| !matches!(rule.condition, Condition::WorseThanBlue(_));
+        let rules = self.iter().filter(|(_, rule)| fixed(rule));
+        let mut limits: Vec<_> = rules.filter_map(|(_, rule)| Metric::of(rule)?.limit()).collect();
         limits.sort_unstable();
         limits.dedup();
         limits
@@ -245,7 +236,7 @@ impl Rules {
     /// Least time before the first pass, in milliseconds.
     #[must_use]
     pub const fn bake_ms(&self) -> u64 {
-        self.bake.at_ms
+        self.bake_ms
     }
 
     /// The release is inconclusive if it has not passed by then, in milliseconds.
@@ -275,7 +266,9 @@ impl Rules {
     /// The false-alarm budget of each proven rule of the list: the release's, in equal parts, at least [`PARTS_MIN`].
     #[must_use]
     pub fn alpha(&self, list: List) -> f64 {
-        let proven = self.iter().filter(|(other, rule)| *other == list && rule.is_proven()).count();
+        // What never acts can be no false alarm, so it takes nothing away from those that do.
+        let counts = |rule: &Rule| rule.is_proven() && !rule.dry_run;
+        let proven = self.iter().filter(|(other, rule)| *other == list && counts(rule)).count();
         self.false_alarms / proven.max(PARTS_MIN) as f64
     }
 
@@ -288,10 +281,10 @@ impl Rules {
             revert_when: words(&self.revert),
             pass_when: words(&self.pass),
             alert_when: words(&self.alert),
-            bake: Some(time(self.bake.at_ms)),
+            bake: Some(time(self.bake_ms)),
             decide_within: Some(time(self.decide_within_ms)),
-            checkpoints: Some(self.checkpoints.iter().map(|checkpoint| checkpoint.name.clone()).collect()),
-            false_alarms: Some(format!("1 in {}", 1.0 / self.false_alarms)),
+            checkpoints: Some(self.checkpoints.iter().map(ToString::to_string).collect()),
+            false_alarms: Some(format!("1 in {}", (1.0 / self.false_alarms).round())),
             profile: Some(match self.profile {
                 Profile::Fast => "fast".to_owned(),
                 Profile::Robust => "robust".to_owned(),
@@ -300,17 +293,13 @@ impl Rules {
     }
 }
 
-impl Rule {
-    /// It is a test with a false-alarm probability, not a plain comparison.
-    #[must_use]
-    pub const fn is_proven(&self) -> bool {
-        let tests = matches!(
-            self.condition,
-            Condition::ErrorRate(Comparison::Over, _)
-                | Condition::Latency { comparison: Comparison::Over, .. }
-                | Condition::WorseThanBlue(_)
-        );
-        tests && self.for_ms.is_none()
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for (index, rule) in self.pass.iter().enumerate() {
+            write!(f, " {} {rule}", if index == 0 { "when" } else { "and" })?;
+        }
+        Ok(())
     }
 }
 
@@ -331,7 +320,8 @@ fn rules_of(list: List, written: Option<&[String]>, default: &[&str], errors: &m
     };
     let mut rules = Vec::new();
     for (index, text) in written.into_iter().enumerate() {
-        let parsed = parse::parse(text).and_then(|parsed| judgeable(list, &parsed).map_or(Ok(parsed.rule), Err));
+        let parsed =
+            parse::parse(text).and_then(|parsed| judgeable::judgeable(list, &parsed).map_or(Ok(parsed.rule), Err));
         match parsed {
             Ok(rule) => rules.push(rule),
             Err(parse::Wrong { at, message, suggestion }) => errors.push(RuleError {
@@ -346,70 +336,44 @@ fn rules_of(list: List, written: Option<&[String]>, default: &[&str], errors: &m
     rules
 }
 
-/// What hinders the rule from being judged in this list, if anything does.
-fn judgeable(list: List, parsed: &parse::Parsed) -> Option<parse::Wrong> {
-    let parse::Parsed { rule, condition_at, for_at, requests_at } = parsed;
-    let wrong = |at: &Range<usize>, message: String| Some(parse::Wrong { at: at.clone(), message, suggestion: None });
-    let counts = matches!(
-        rule.condition,
-        Condition::ErrorRate(..) | Condition::Latency { .. } | Condition::WorseThanBlue(Subject::ErrorRate)
-    );
-    let wanted = match rule.condition {
-        Condition::ErrorRate(comparison, _) | Condition::Latency { comparison, .. } => {
-            let wanted = if list == List::Pass { Comparison::Under } else { Comparison::Over };
-            (comparison != wanted).then_some(wanted)
-        }
-        Condition::PodsReady(comparison, _) => {
-            let wanted = if list == List::Pass { Comparison::Over } else { Comparison::Under };
-            (comparison != wanted).then_some(wanted)
-        }
-        Condition::WorseThanBlue(Subject::ErrorRate) | Condition::Signal(_) => {
-            if list == List::Pass {
-                return wrong(
-                    condition_at,
-                    format!("`{}` says harm, not health, so it cannot let a release pass", rule.condition),
-                );
+/// A checkpoint of that field; `None` when it is none, which is told.
+fn moment(field: &str, text: &str, errors: &mut Vec<RuleError>) -> Option<Moment> {
+    let parsed = parse::parse_checkpoint(text).and_then(|(name, at_us, rules)| {
+        let hindrance = rules.iter().find_map(|parsed| judgeable::judgeable(List::Pass, parsed));
+        hindrance.map_or(Ok((name, at_us, rules)), Err)
+    });
+    match parsed {
+        Ok((name, at_us, rules)) => match at_us.filter(is_whole) {
+            Some(us) => {
+                Some(Moment { name, at_ms: us / 1_000, pass: rules.into_iter().map(|parsed| parsed.rule).collect() })
             }
+            None => {
+                let at = text.find(&name).map_or(0..text.len(), |start| start..start + name.len());
+                errors.push(RuleError { at, ..whole(field, text, TIME_EXPECTED, None) });
+                None
+            }
+        },
+        Err(parse::Wrong { at, message, suggestion }) => {
+            errors.push(RuleError { field: field.to_owned(), text: text.to_owned(), at, message, suggestion });
             None
         }
-        _ => {
-            return wrong(condition_at, format!("this version cannot judge `{}`; it judges {JUDGED}", rule.condition));
-        }
-    };
-    if let Some(wanted) = wanted {
-        return wrong(condition_at, format!("a rule of {} needs `{wanted}` here", list.field()));
     }
-    if rule.route.is_some() && !counts {
-        return wrong(condition_at, format!("`{}` is not about requests, so it has no route", rule.condition));
-    }
-    if rule.requests_min.is_some() && !counts {
-        return wrong(requests_at, format!("`{}` is not about requests, so it cannot wait for some", rule.condition));
-    }
-    let takes_for = match rule.condition {
-        Condition::ErrorRate(..) | Condition::Latency { .. } => list != List::Pass,
-        Condition::PodsReady(..) => true,
-        _ => false,
-    };
-    if rule.for_ms.is_some() && !takes_for {
-        return wrong(for_at, "`for` has no meaning here: the rule is decided by a test or at once".to_owned());
-    }
-    None
 }
 
-fn moment(name: String, field: &str, text: &str, errors: &mut Vec<RuleError>) -> Moment {
-    let at_ms = match duration::parse_us(text.trim()) {
-        Some(us) if us % 1_000_000 == 0 && us > 0 => us / 1_000,
-        _ => {
-            errors.push(whole(
-                field,
-                text,
-                "expected whole seconds, minutes or hours, as in `30s`, `5m` or `2h`",
-                None,
-            ));
+const TIME_EXPECTED: &str = "expected whole seconds, minutes or hours, as in `30s`, `5m` or `2h`";
+
+const fn is_whole(us: &u64) -> bool {
+    *us > 0 && us.is_multiple_of(1_000_000)
+}
+
+fn time_ms(field: &str, text: &str, errors: &mut Vec<RuleError>) -> u64 {
+    duration::parse_us(text.trim()).filter(is_whole).map_or_else(
+        || {
+            errors.push(whole(field, text, TIME_EXPECTED, None));
             0
-        }
-    };
-    Moment { name, at_ms }
+        },
+        |us| us / 1_000,
+    )
 }
 
 fn probability(text: &str, errors: &mut Vec<RuleError>) -> f64 {

@@ -26,23 +26,50 @@ pub(super) struct Wrong {
 pub(super) struct Parsed {
     pub(super) rule: Rule,
     pub(super) condition_at: Range<usize>,
+    pub(super) over_at: Range<usize>,
     pub(super) for_at: Range<usize>,
     pub(super) requests_at: Range<usize>,
+    pub(super) known_at: Range<usize>,
 }
 
 pub(super) fn parse(text: &str) -> Result<Parsed, Wrong> {
-    let tokens = cut(text);
-    if let Some(token) = tokens.iter().find(|token| token.kind == Kind::Unclosed) {
-        return Err(Wrong { at: token.at.clone(), message: "a quote without its second".into(), suggestion: None });
-    }
+    let tokens = tokens(text)?;
     let mut words = Words { text, tokens: &tokens, next: 0 };
-    let route =
-        if words.skip("route") { Some(words.quoted("the route in quotes, as in \"/checkout\"")?) } else { None };
-    let (condition, condition_at) = words.spanned(Words::condition)?;
-    let (for_ms, for_at) = words.spanned(Words::for_ms)?;
-    let (requests_min, requests_at) = words.spanned(Words::requests_min)?;
-    words.end(for_ms.is_some())?;
-    Ok(Parsed { rule: Rule { route, condition, for_ms, requests_min }, condition_at, for_at, requests_at })
+    let parsed = words.rule()?;
+    words.end(&parsed.rule, &[])?;
+    Ok(parsed)
+}
+
+/// A checkpoint: `2h`, or `2h when memory < 70% and error rate < 0.05%`: its name as written, its time in microseconds
+/// where that is one, and the rules of its own.
+pub(super) fn parse_checkpoint(text: &str) -> Result<(String, Option<u64>, Vec<Parsed>), Wrong> {
+    let tokens = tokens(text)?;
+    let mut words = Words { text, tokens: &tokens, next: 0 };
+    let name = words.value("a time after the switch, as in 30m", |word| Some(word.to_owned()))?;
+    let at_us = parse_us(&name);
+    let mut rules = Vec::new();
+    if words.next < tokens.len() {
+        words.all(&["when"])?;
+        loop {
+            let parsed = words.rule()?;
+            words.end(&parsed.rule, &["and"])?;
+            rules.push(parsed);
+            if !words.skip("and") {
+                break;
+            }
+        }
+    }
+    Ok((name, at_us, rules))
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, Wrong> {
+    let tokens = cut(text);
+    match tokens.iter().find(|token| token.kind == Kind::Unclosed) {
+        Some(token) => {
+            Err(Wrong { at: token.at.clone(), message: "a quote without its second".into(), suggestion: None })
+        }
+        None => Ok(tokens),
+    }
 }
 
 struct Words<'a> {
@@ -52,6 +79,19 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
+    fn rule(&mut self) -> Result<Parsed, Wrong> {
+        let route =
+            if self.skip("route") { Some(self.quoted("the route in quotes, as in \"/checkout\"")?) } else { None };
+        let (condition, condition_at) = self.spanned(Words::condition)?;
+        let (over_ms, over_at) = self.spanned(|words| words.time("over"))?;
+        let (for_ms, for_at) = self.spanned(|words| words.time("for"))?;
+        let (requests_min, requests_at) = self.spanned(Words::requests_min)?;
+        let (if_known, known_at) = self.spanned(|words| words.pair("if", "known"))?;
+        let dry_run = self.pair("dry", "run")?;
+        let rule = Rule { route, condition, over_ms, for_ms, requests_min, if_known, dry_run };
+        Ok(Parsed { rule, condition_at, over_at, for_at, requests_at, known_at })
+    }
+
     fn spanned<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, Wrong>) -> Result<(T, Range<usize>), Wrong> {
         let start = self.place().start;
         let value = parse(self)?;
@@ -249,8 +289,9 @@ impl Words<'_> {
         Ok(Condition::DependencyLatency { name, percentile, comparison, limit_us })
     }
 
-    fn for_ms(&mut self) -> Result<Option<u64>, Wrong> {
-        if !self.skip("for") {
+    /// `over DURATION` or `for DURATION`, where it stands here.
+    fn time(&mut self, word: &str) -> Result<Option<u64>, Wrong> {
+        if !self.skip(word) {
             return Ok(None);
         }
         let us = self.value("a duration, as in 5m", parse_us)?;
@@ -258,6 +299,15 @@ impl Words<'_> {
             return self.refuse("whole seconds between 1s and 1h");
         }
         Ok(Some(us / 1_000))
+    }
+
+    /// Two words that belong together, where the first stands here.
+    fn pair(&mut self, first: &str, second: &'static str) -> Result<bool, Wrong> {
+        let found = self.skip(first);
+        if found {
+            self.all(&[second])?;
+        }
+        Ok(found)
     }
 
     fn requests_min(&mut self) -> Result<Option<u64>, Wrong> {
@@ -271,13 +321,28 @@ impl Words<'_> {
         Ok(Some(requests))
     }
 
-    fn end(&self, had_for: bool) -> Result<(), Wrong> {
-        if self.next == self.tokens.len() {
+    /// The rule ends here, or one of `further` words follows.
+    fn end(&self, rule: &Rule, further: &[&'static str]) -> Result<(), Wrong> {
+        if self.next == self.tokens.len() || self.word_at(self.next).is_some_and(|word| further.contains(&word)) {
             return Ok(());
         }
-        if had_for {
-            return self.wrong("`only when at least N requests` or the end of the rule", &["only"]);
-        }
-        self.wrong("`for DURATION`, `only when at least N requests` or the end of the rule", &["for", "only"])
+        let endings: [(&str, &'static str, bool); 5] = [
+            ("`over DURATION`", "over", rule.over_ms.is_some()),
+            ("`for DURATION`", "for", rule.for_ms.is_some()),
+            ("`only when at least N requests`", "only", rule.requests_min.is_some()),
+            ("`if known`", "if", rule.if_known),
+            ("`dry run`", "dry", rule.dry_run),
+        ];
+        // What stands before what was said already cannot follow it.
+        let said = endings.iter().rposition(|&(.., said)| said).map_or(0, |last| last + 1);
+        let open = &endings[said..];
+        let mut listed: Vec<String> = open.iter().map(|&(words, ..)| words.to_owned()).collect();
+        listed.extend(further.iter().map(|word| format!("`{word}`")));
+        listed.push("the end of the rule".to_owned());
+        let candidates: Vec<&'static str> =
+            open.iter().map(|&(_, word, _)| word).chain(further.iter().copied()).collect();
+        let last = listed.pop().unwrap_or_default();
+        let expected = if listed.is_empty() { last } else { format!("{} or {last}", listed.join(", ")) };
+        self.wrong(&expected, &candidates)
     }
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::grammar::FIRST_WORDS;
-use super::parse::parse;
+use super::parse::{parse, parse_checkpoint};
 use super::*;
 use blueback_report::Measure;
 
@@ -43,6 +43,13 @@ fn every_form_is_printed_back() {
         "memory > 80% for 5m",
         "critical logs > 0",
         "error rate > 5% only when at least 50 requests",
+        "error rate > 5% over 10s for 1m",
+        "error rate > 5% over 2m only when at least 500 requests dry run",
+        "error rate worse than blue for 2m",
+        "database latency p95 > 50ms over 5m",
+        "critical logs > 5 over 1m",
+        "cpu < 70% if known",
+        "signal dry dry run",
     ] {
         assert_eq!(words(text), text);
     }
@@ -60,6 +67,10 @@ fn the_defaults_are_sound() {
     );
     assert!((rules.alpha(List::Revert) - 1.25e-4).abs() < 1e-18);
     assert_eq!(rules.limits().iter().map(|limit| limit.us).collect::<Vec<_>>(), [100_000, 500_000]);
+    // A rule that only is tried takes nothing of the budget, and the ninth that acts does.
+    let spec = |dry: &str| Spec { revert_when: Some(vec![format!("error rate > 5%{dry}"); 9]), ..Spec::default() };
+    let alpha = |dry: &str| Rules::parse(&spec(dry)).expect("sound").alpha(List::Revert);
+    assert!((alpha(" dry run") - 1.25e-4).abs() < 1e-18 && alpha("") < 1.2e-4);
     assert!(rules.routes().is_empty());
     assert_eq!(Rules::parse(&rules.to_spec()).as_ref(), Ok(&rules));
 }
@@ -78,6 +89,12 @@ fn wrong_words_get_a_caret_and_a_suggestion() {
         ("latency p99 > 2h", 14..16, None),
         ("first bite latency p99 > 5ms", 6..10, Some("byte")),
         ("error rate > 5% fro 5m", 16..19, Some("for")),
+        ("error rate > 5% ovr 5m", 16..19, Some("over")),
+        ("error rate > 5% dry rum", 20..23, Some("run")),
+        ("cpu > 5% if knwn", 12..16, Some("known")),
+        ("cpu > 70% if known", 10..18, None),
+        ("pods ready < 80% over 1m", 17..24, None),
+        ("pods ready < 80% for 5m over 1m", 24..28, None),
         ("error rate > 5% for 5", 20..21, None),
         ("error rate > 5% for 2h", 20..22, None),
         ("error rate > 5% for 5m onyl when at least 5 requests", 23..27, Some("only")),
@@ -105,8 +122,8 @@ fn an_error_is_a_picture() {
     let errors = revert("error rate > 5% fro 5m").expect_err("fro is no word of ours");
     assert_eq!(
         errors[0].to_string(),
-        "revertWhen[0]: unexpected `fro`, expected `for DURATION`, `only when at least N requests` or the end of the rule; \
-         did you mean `for`?\n  error rate > 5% fro 5m\n                  ^^^"
+        "revertWhen[0]: unexpected `fro`, expected `over DURATION`, `for DURATION`, `only when at least N requests`, `if known`, \
+         `dry run` or the end of the rule; did you mean `for`?\n  error rate > 5% fro 5m\n                  ^^^"
     );
 }
 
@@ -114,12 +131,17 @@ fn an_error_is_a_picture() {
 fn all_errors_come_at_once() {
     let text = |text: &str| Some(text.to_owned());
     let errors = Rules::parse(&Spec {
-        revert_when: Some(vec!["error rate > 5%".into(), "erro rate > 5%".into(), "cpu > 70% for 5m".into()]),
-        pass_when: Some(vec!["error rate > 1%".into(), "signal fine".into()]),
+        revert_when: Some(vec!["error rate > 5%".into(), "erro rate > 5%".into(), "cpu < 70% for 5m".into()]),
+        pass_when: Some(vec!["error rate > 1%".into(), "database down".into()]),
         alert_when: Some(vec!["signal x for 5m".into(), "route \"/a\" pods ready < 80%".into()]),
         bake: text("soon"),
         decide_within: text("0s"),
-        checkpoints: Some(vec!["1h".into(), "late".into()]),
+        checkpoints: Some(vec![
+            "1h when memory < 70%".into(),
+            "late".into(),
+            "2h when cpu > 5%".into(),
+            "3h wen".into(),
+        ]),
         false_alarms: text("never"),
         profile: text("robst"),
     })
@@ -137,6 +159,8 @@ fn all_errors_come_at_once() {
             "bake",
             "decideWithin",
             "checkpoints[1]",
+            "checkpoints[2]",
+            "checkpoints[3]",
             "falseAlarms",
             "profile"
         ]
@@ -144,24 +168,19 @@ fn all_errors_come_at_once() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_refused() {
-    for text in [
-        "latency worse than blue",
-        "pods restarting",
-        "pods crash looping",
-        "pods out of memory",
-        "database down for 15s",
-        "database latency p95 > 50ms for 1m",
-        "service payments down for 30s",
-        "failures cascading",
-        "query \"name\" > 0.5 for 1m",
-        "cpu > 70% for 5m",
-        "memory > 80% for 5m",
-        "critical logs > 0",
-    ] {
-        let errors = revert(text).expect_err(text);
-        assert!(errors[0].message.contains("this version cannot judge"), "{}", errors[0]);
-    }
+fn checkpoints_have_rules_of_their_own() {
+    let text =
+        "24h when error rate < 0.05% over 1h and route \"/a and b\" latency p99 < 300ms and memory < 70% if known";
+    let spec = Spec { checkpoints: Some(vec!["30m".into(), text.into()]), ..Spec::default() };
+    let rules = Rules::parse(&spec).expect("sound");
+    assert_eq!(rules.checkpoints()[1].to_string(), text);
+    assert_eq!(rules.checkpoints()[1].pass.len(), 3);
+    assert_eq!(Rules::parse(&rules.to_spec()).as_ref(), Ok(&rules));
+    assert_eq!(rules.routes(), [Arc::from("/a and b")]);
+    assert!(rules.explain().iter().any(|each| each.words == "24h: memory < 70% if known" && each.list == "pass"));
+    let spec = Spec { checkpoints: Some(vec!["2h when memory < 70% adn cpu < 5%".into()]), ..Spec::default() };
+    let error = &Rules::parse(&spec).expect_err("adn")[0];
+    assert_eq!((error.at.clone(), error.suggestion.as_deref()), (21..24, Some("and")), "{error}");
 }
 
 #[test]
@@ -171,7 +190,8 @@ fn rules_explain_themselves() {
     assert!(text[0].contains("at the switch in 1.25 s"), "{}", text[0]);
     assert!(text[1].contains("never before 5m"), "{}", text[1]);
     assert!(text[2].contains("worse than blue"), "{}", text[2]);
-    assert!(text[7].contains("needs 5,615 requests"), "{}", text[7]);
+    assert!(text[11].contains("needs 5,615 requests"), "{}", text[11]);
+    assert!(text.iter().any(|text| text.contains("where nobody tells, it does not apply")), "{text:#?}");
 }
 
 fn name() -> impl Strategy<Value = Arc<str>> {
@@ -200,6 +220,14 @@ fn condition() -> impl Strategy<Value = Condition> {
         }),
         name().prop_map(Condition::ServiceDown),
         name().prop_map(Condition::Signal),
+        proptest::sample::select(vec![
+            Condition::WorseThanBlue(Subject::ErrorRate),
+            Condition::PodsRestarting,
+            Condition::PodsCrashLooping,
+            Condition::PodsOutOfMemory,
+            Condition::FailuresCascading,
+        ]),
+        (side(), percent()).prop_map(|(side, percent)| Condition::Memory(side, percent)),
         (name(), side(), -1e6..1e6).prop_map(|(name, side, value)| Condition::Query(name, side, value)),
         (side(), percent()).prop_map(|(side, percent)| Condition::Cpu(side, percent)),
         (side(), any::<u64>()).prop_map(|(side, count)| Condition::CriticalLogs(side, count)),
@@ -211,11 +239,18 @@ proptest! {
     fn rules_survive_their_words(
         route in proptest::option::of(name()),
         condition in condition(),
+        over_s in proptest::option::of(1_u64..=3_600),
         for_s in proptest::option::of(1_u64..=3_600),
+        (if_known, dry_run) in any::<(bool, bool)>(),
         requests_min in proptest::option::of(1_u64..),
     ) {
-        let rule = Rule { route, condition, for_ms: for_s.map(|seconds| seconds * 1_000), requests_min };
+        let ms = |seconds: u64| seconds * 1_000;
+        let (over_ms, for_ms) = (over_s.map(ms), for_s.map(ms));
+        let rule = Rule { route, condition, over_ms, for_ms, requests_min, if_known, dry_run };
         let printed = rule.to_string();
+        let checkpoint = parse_checkpoint(&format!("2h when {printed} and {printed}"));
+        let both = checkpoint.map(|(_, _, rules)| rules.into_iter().map(|parsed| parsed.rule).collect::<Vec<_>>());
+        prop_assert_eq!(both, Ok(vec![rule.clone(), rule.clone()]), "{}", printed);
         let parsed = parse(&printed).map(|parsed| parsed.rule);
         prop_assert_eq!(parsed, Ok(rule), "{}", printed);
     }

@@ -15,6 +15,8 @@ pub(super) struct LogMixture {
     spending: Spending,
 }
 
+crate::save::saved!(LogMixture { components, spending });
+
 impl LogMixture {
     pub(super) fn new() -> Self {
         Self { components: [f64::NEG_INFINITY; ODDS.len()], spending: Spending::default() }

@@ -28,6 +28,8 @@ pub struct BlockBet {
     spending: Spending,
 }
 
+crate::save::saved!(BlockBet { p0, alpha, most, components, spending });
+
 impl BlockBet {
     /// For a limit `p0` and a false-alarm probability `alpha`, both between 0 and 1, that fires in no fewer than
     /// [`MIN_BLOCKS`] blocks.
@@ -41,6 +43,18 @@ impl BlockBet {
     pub fn with_min_blocks(p0: f64, alpha: f64, min_blocks: u32) -> Self {
         let most = (-alpha.ln() / f64::from(min_blocks)).exp();
         Self { p0, alpha, most, components: [0.0; FRACTIONS.len()], spending: Spending::default() }
+    }
+
+    /// The same with a part of the weight on likely starts kept for further steps of traffic.
+    #[must_use]
+    pub fn with_steps(mut self) -> Self {
+        self.spending = Spending::with_steps();
+        self
+    }
+
+    /// More traffic comes with the next block.
+    pub fn step(&mut self) {
+        self.spending.step();
     }
 
     /// One block of `seconds` in which `n` requests ended and `x` of them were bad.

@@ -34,18 +34,42 @@ fn spread() -> f64 {
 }
 
 /// Spends the mass along a test's own clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spending {
     t: f64,
     spent: f64,
-    begun: bool,
+    /// Weight on a start in the next block, beside what is spread over all of them.
+    lump: f64,
+    /// Weight that is kept for further steps of traffic.
+    kept: f64,
+}
+
+crate::save::saved!(Spending { t, spent, lump, kept });
+
+impl Default for Spending {
+    fn default() -> Self {
+        Self { t: 0.0, spent: 0.0, lump: LUMP, kept: 0.0 }
+    }
 }
 
 impl Spending {
+    /// Half of the lump is kept for further steps of traffic, of which nobody knows how many there will be: each takes half of what
+    /// is left, so that all of them together never take more.
+    #[must_use]
+    pub fn with_steps() -> Self {
+        Self { lump: 0.5 * LUMP, kept: 0.5 * LUMP, ..Self::default() }
+    }
+
+    /// More traffic comes with the next block.
+    pub fn step(&mut self) {
+        let lump = 0.5 * self.kept;
+        self.lump += lump;
+        self.kept -= lump;
+    }
+
     /// The mass for the block that covers the next `seconds`.
     pub fn next(&mut self, seconds: f64) -> f64 {
-        let mass = mass(self.t, self.t + seconds, !self.begun);
-        self.begun = true;
+        let mass = std::mem::take(&mut self.lump) + mass(self.t, self.t + seconds, false);
         self.t += seconds;
         self.spent = (self.spent + mass).min(1.0);
         mass

@@ -30,12 +30,14 @@ impl Sides {
 
 /// Sharp: each bad request is green's with at most the probability that its share of the traffic and the margin give
 /// (conditional binomial; Hoeffding 1963 covers sampling without replacement). For blame only.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RelBernoulli {
     alpha: f64,
     margin: f64,
     mixture: LogMixture,
 }
+
+crate::save::saved!(RelBernoulli { alpha, margin, mixture });
 
 impl RelBernoulli {
     /// With a false-alarm probability `alpha` and a `margin` of at least 1 on the odds.

@@ -66,7 +66,7 @@ pub struct Look<'a> {
 }
 
 /// Evidence that a criterion is good again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Clear {
     criterion: usize,
     sum: f64,
@@ -81,7 +81,7 @@ enum Rise {
 }
 
 /// The state machine, for one group of pods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Shield {
     p0s: Vec<f64>,
     level: u32,
@@ -104,6 +104,30 @@ pub struct Shield {
     unshielded: Hits,
     generation: u64,
 }
+
+crate::save::saved_enum!(State { Open = 0, Shielded = 1, Probing = 2, Shared = 3, Held = 4, Reverted = 5 });
+crate::save::saved_enum!(Rise { Up = 0, Shared = 1 });
+crate::save::saved!(Clear { criterion, sum, good, bad });
+crate::save::saved!(Shield {
+    p0s,
+    level,
+    green,
+    blue,
+    state,
+    share,
+    base,
+    now_ms,
+    recent,
+    next,
+    shields,
+    rise,
+    clear,
+    zero_at_ms,
+    since_ms,
+    quiet_ms,
+    unshielded,
+    generation,
+});
 
 impl Shield {
     /// For the limits of the criteria, a false-alarm probability for each of them, and a level from

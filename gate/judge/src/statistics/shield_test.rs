@@ -22,7 +22,7 @@ const FLOOR_RISE: f64 = 1.105_170_918_075_647_7;
 ///
 /// A report lifts a component by at most 1/`reports` of the way from its floor to K/alpha, so one report never fires it,
 /// whatever it holds, and `reports` wholly bad ones do. Clipping only lowers the factor: Ville's bound stays.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShieldTest {
     alpha: f64,
     top: f64,
@@ -31,6 +31,8 @@ pub struct ShieldTest {
     floors: [f64; SHIELD_ODDS.len()],
     spending: Spending,
 }
+
+crate::save::saved!(ShieldTest { alpha, top, gains, components, floors, spending });
 
 /// Reports that must be wholly bad at a level.
 #[must_use]
