@@ -8,16 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use anyhow::Context as _;
-use blueback_report::TARGETS_MAX;
+use blueback_report::{DEPENDENCIES_MAX, Role, Slot, TARGETS_MAX};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tracing::{error, info};
 
+use crate::cgroup::Cgroup;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, Identity, Orders};
+use crate::dependency;
+use crate::link::Link;
 use crate::probe::Probe;
 use crate::proxy::{self, Worker};
 use crate::recorder::{Recorder, Shared};
@@ -43,6 +46,13 @@ pub struct Agent {
 fn random(what: &str) -> u64 {
     // RandomState is seeded by the operating system.
     RandomState::new().hash_one(what)
+}
+
+/// The slot whose agents the gate is to name: a sidecar's other one, where the configuration says nothing of it.
+fn away(config: &Config) -> Option<Slot> {
+    let Role::Sidecar(own) = config.role else { return None };
+    let told = config.targets.iter().any(|target| target.slot != own);
+    (!told).then(|| own.other())
 }
 
 /// A socket that listens on `address`; with `shared`, further ones may listen there too.
@@ -90,10 +100,11 @@ impl Agent {
     /// [`TARGETS_MAX`] of them.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         anyhow::ensure!(!config.targets.is_empty(), "no backend to send requests to");
+        anyhow::ensure!(config.dependencies.len() <= DEPENDENCIES_MAX, "more than {DEPENDENCIES_MAX} dependencies");
         anyhow::ensure!(config.targets.len() <= TARGETS_MAX, "more than {TARGETS_MAX} backends");
         anyhow::ensure!(config.workers > 0, "no worker to serve requests");
         let clock = Clock::start();
-        let router = Arc::new(Router::new(&config.targets, config.serving));
+        let router = Arc::new(Router::with_peers(&config.targets, config.serving, away(&config)));
         let shared = Arc::new(Shared::default());
         let probe = Probe { path: config.probe.as_deref().map(Arc::from), protocol: config.app_protocol };
         let mut first: JoinSet<()> = JoinSet::new();
@@ -138,17 +149,25 @@ impl Agent {
         }
 
         let identity = Identity {
-            agent: format!("{}/{:016x}", config.pod, random("instance")).into(),
+            agent: format!("{}/{:016x}", config.pod_uid.as_ref().unwrap_or(&config.pod), random("instance")).into(),
             service: config.service.as_str().into(),
             role: config.role,
+            unassigned: config.unassigned,
         };
         info!(agent = %identity.agent, listen = %address, workers = config.workers, "Serving");
-        let reporter = Reporter::new(clock, router.clone(), recorders, shared);
+        let names = config.dependencies.iter().map(|target| target.name.clone());
+        let cgroup = config.cgroup.map(Cgroup::new);
+        let reporter = Reporter::new(clock, router.clone(), recorders, shared).beside(names, cgroup);
         let (routes, stopping, commands) = (router.clone(), draining.clone(), orders.clone());
-        let gate = config.gate;
+        let link = config.gate.map(|gate| Link::new(gate, config.gate_authority, config.token_file));
+        let dependencies = config.dependencies;
         let control = thread_of("control", move || async move {
             let control = Control::new(reporter, routes, identity, stopping, commands, finish_asked, random("jitter"));
-            run_control(Rc::new(control), gate, admin_listener, probe).await;
+            let control = Rc::new(control);
+            for (number, target) in dependencies.into_iter().enumerate() {
+                spawn_local(dependency::watch(control.clone(), number, target));
+            }
+            run_control(control, link, admin_listener, probe).await;
         })?;
         Ok(Self { listen: address, admin, router, draining, orders, alive, workers, finish, control })
     }
@@ -188,7 +207,7 @@ impl Agent {
 
 async fn run_control(
     control: Rc<Control>,
-    gate: Option<http::Uri>,
+    link: Option<Link>,
     admin_listener: Option<std::net::TcpListener>,
     probe: Probe,
 ) {
@@ -200,9 +219,9 @@ async fn run_control(
         let listener = TcpListener::from_std(listener).expect("the socket listens and does not block");
         spawn_local(admin::serve(listener, control.clone()));
     }
-    match gate {
-        Some(gate) => {
-            let stream = stream::run(control.clone(), gate);
+    match link {
+        Some(link) => {
+            let stream = stream::run(control.clone(), link);
             tokio::pin!(stream);
             tokio::select! {
                 () = &mut stream => {}

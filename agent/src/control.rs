@@ -13,6 +13,7 @@ use blueback_report::{Hello, Role, Route};
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::assignment::Assignment;
 use crate::reporter::Reporter;
 use crate::route::{Picker, Router};
 
@@ -65,6 +66,8 @@ pub struct Control {
     pub draining: Arc<AtomicBool>,
     /// Who we are.
     pub identity: Identity,
+    /// Which slot the gate has assigned, where it is to.
+    pub assignment: Assignment,
     orders: watch::Sender<Orders>,
     finish: watch::Receiver<bool>,
     jitter: Picker,
@@ -79,6 +82,8 @@ pub struct Identity {
     pub service: Arc<str>,
     /// Where the agent stands.
     pub role: Role,
+    /// The slot in the role is only what this sidecar calls its own side; the gate is to say what it is.
+    pub unassigned: bool,
 }
 
 impl Control {
@@ -94,18 +99,20 @@ impl Control {
         seed: u64,
     ) -> Self {
         let (reporter, gate, jitter) = (RefCell::new(reporter), GateState::default(), Picker::new(seed));
-        Self { reporter, router, gate, draining, identity, orders, finish, jitter }
+        let assignment = Assignment::new(identity.unassigned);
+        Self { reporter, router, gate, draining, identity, assignment, orders, finish, jitter }
     }
 
     /// How this agent introduces itself now.
     #[must_use]
     pub fn hello(&self) -> Hello {
         Hello {
-            agent: self.identity.agent.clone(),
+            agent: self.assignment.instance(&self.identity.agent),
             service: self.identity.service.clone(),
             role: self.identity.role,
             targets: self.router.targets(),
-            route: self.router.table().route.clone(),
+            // Who is where is known better by the gate.
+            route: Route { peers: Vec::new(), ..self.router.table().route.clone() },
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }

@@ -10,11 +10,15 @@
 
 pub mod admin;
 pub mod agent;
+pub mod assignment;
+pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod dependency;
 pub mod inflight;
 pub mod limits;
+pub mod link;
 pub mod metrics;
 pub mod outbox;
 pub mod probe;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use blueback_report::{Counts, Outcome, Report, Slot};
+use blueback_report::{Counts, Dependency, Outcome, Report, Slot};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -99,6 +99,36 @@ impl Metrics {
                 MetricType::COUNTER,
                 refused.to_vec(),
             ),
+            family(
+                "blueback_agent_dependency_up",
+                "Whether the dependency answered its last check.",
+                MetricType::GAUGE,
+                dependencies(&report, |dependency| f64::from(u8::from(dependency.up)), gauge),
+            ),
+            family(
+                "blueback_agent_dependency_checks_total",
+                "Checks of the dependency.",
+                MetricType::COUNTER,
+                dependencies(&report, |dependency| dependency.checks as f64, counter),
+            ),
+            family(
+                "blueback_agent_dependency_failures_total",
+                "Checks that the dependency did not answer as it should.",
+                MetricType::COUNTER,
+                dependencies(&report, |dependency| dependency.failures as f64, counter),
+            ),
+            family(
+                "blueback_agent_cgroup_cpu_ratio",
+                "Processor time used by the watched control group, of its limit.",
+                MetricType::GAUGE,
+                report.resources.cpu_ratio.map(|ratio| gauge(&[], ratio)).into_iter().collect(),
+            ),
+            family(
+                "blueback_agent_cgroup_memory_ratio",
+                "Working set of the watched control group, of its limit.",
+                MetricType::GAUGE,
+                report.resources.memory_ratio.map(|ratio| gauge(&[], ratio)).into_iter().collect(),
+            ),
             level("blueback_agent_epoch", "Epoch of the route in force.", report.epoch as f64),
             level("blueback_agent_green_share_ratio", "Share of requests for the green slot.", table.route.green_share),
             level(
@@ -178,6 +208,14 @@ fn requests(report: &Report) -> Vec<MetricFamily> {
             durations.collect(),
         ),
     ]
+}
+
+fn dependencies(
+    report: &Report,
+    value: fn(&Dependency) -> f64,
+    metric: fn(&[(&str, &str)], f64) -> Metric,
+) -> Vec<Metric> {
+    report.dependencies.iter().map(|known| metric(&[("dependency", &*known.name)], value(known))).collect()
 }
 
 fn in_flight(report: &Report) -> MetricFamily {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use blueback_report::Report;
 use blueback_report::wire::proto::{self, from_agent::Message};
 use bytes::Bytes;
 use prost::Message as _;
@@ -18,6 +19,8 @@ struct Waiting {
     hello: Option<proto::Hello>,
     /// Encoded reports of the ring; decoded one by one as they are sent.
     replay: VecDeque<Bytes>,
+    /// Blue and green are to be exchanged in them.
+    mirrored: bool,
     live: Option<proto::Report>,
     sent: u64,
     replaced: u64,
@@ -36,9 +39,12 @@ impl Outbox {
         Self(Arc::new(Mutex::new(Waiting { hello: Some(hello), ..Waiting::default() })))
     }
 
-    /// Queues the replay.
-    pub fn replay(&self, reports: Vec<Bytes>) {
-        self.change(|waiting| waiting.replay.extend(reports));
+    /// Queues the replay, to be `mirrored` as it is sent.
+    pub fn replay(&self, reports: Vec<Bytes>, mirrored: bool) {
+        self.change(|waiting| {
+            waiting.replay.extend(reports);
+            waiting.mirrored = mirrored;
+        });
     }
 
     /// Puts a live report in the place of one that was not sent yet.
@@ -75,6 +81,11 @@ impl Outbox {
     }
 }
 
+fn mirrored(report: proto::Report) -> proto::Report {
+    let report = Report::try_from(report).expect("what we count is within the bounds");
+    (&report.mirrored()).into()
+}
+
 impl Stream for Outbox {
     type Item = proto::FromAgent;
 
@@ -84,7 +95,8 @@ impl Stream for Outbox {
             Message::Hello(hello)
         } else if let Some(encoded) = waiting.replay.pop_front() {
             waiting.sent += 1;
-            Message::Report(proto::Report::decode(encoded).expect("the ring encoded it"))
+            let report = proto::Report::decode(encoded).expect("the ring encoded it");
+            Message::Report(if waiting.mirrored { mirrored(report) } else { report })
         } else if let Some(report) = waiting.live.take() {
             waiting.sent += 1;
             Message::Report(report)

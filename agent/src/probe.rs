@@ -32,7 +32,9 @@ impl Probe {
     /// Asks once and notes the answer.
     pub async fn once(&self, router: &Router, backend: usize) {
         let backend = &router.backends()[backend];
-        let ready = matches!(timeout(EVERY, self.answers(backend.address)).await, Ok(Some(())));
+        // Peers are probed where they are, and the gate names only those that are ready.
+        let Some(address) = backend.address() else { return };
+        let ready = matches!(timeout(EVERY, self.answers(address)).await, Ok(Some(())));
         if backend.set_ready(ready) != ready {
             info!(pod = %backend.pod, slot = %backend.slot, ready, "Backend changed");
         }
@@ -49,21 +51,36 @@ impl Probe {
     async fn answers(&self, address: SocketAddr) -> Option<()> {
         let stream = TcpStream::connect(address).await.ok()?;
         let Some(path) = &self.path else { return Some(()) };
-        let io = TokioIo::new(stream);
-        let request = Request::get(format!("http://{address}{path}"));
         let status = if self.protocol == AppProtocol::Http2 {
+            let io = TokioIo::new(stream);
+            let request = Request::get(format!("http://{address}{path}"));
             let request = request.version(Version::HTTP_2).body(Empty::<Bytes>::new()).ok()?;
             let (mut sender, connection) =
                 hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
             driven(sender.send_request(request), connection).await.ok()?.status()
         } else {
-            let request = Request::get(&**path).header(header::HOST, address.to_string());
-            let request = request.header(header::CONNECTION, "close").body(Empty::<Bytes>::new()).ok()?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
-            driven(sender.send_request(request), connection).await.ok()?.status()
+            get(stream, &address.to_string(), path).await.ok()?
         };
-        (status.is_success() || status.is_redirection() && status != StatusCode::NOT_MODIFIED).then_some(())
+        is_good(status).then_some(())
     }
+}
+
+/// The status of a GET by HTTP/1.1, on a connection of its own.
+///
+/// # Errors
+///
+/// When it is not answered.
+pub async fn get(stream: TcpStream, host: &str, path: &str) -> anyhow::Result<StatusCode> {
+    let request = Request::get(path).header(header::HOST, host);
+    let request = request.header(header::CONNECTION, "close").body(Empty::<Bytes>::new())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    Ok(driven(sender.send_request(request), connection).await?.status())
+}
+
+/// 2xx or 3xx. That nothing was modified is no answer to a GET without a condition.
+#[must_use]
+pub fn is_good(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection() && status != StatusCode::NOT_MODIFIED
 }
 
 /// The answer, while the connection it comes over is driven. The connection may end with the answer already delivered.

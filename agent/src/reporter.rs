@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use blueback_report::{
-    AdmissionKey, Age, Health, LIMITS_MAX, Limit, Measure, OverdueKey, Report, SERIES_MAX, SeriesKey, Totals, Watch,
+    AdmissionKey, Age, Dependency, Health, LIMITS_MAX, Limit, Measure, OverdueKey, Report, Resources, SERIES_MAX,
+    SeriesKey, Totals, Watch,
 };
 
+use crate::cgroup::Cgroup;
 use crate::clock::Clock;
+use crate::dependency::{self, Checked};
 use crate::inflight::Watched;
 use crate::recorder::{CLASSES, Recorder, Shared};
 use crate::ring::Ring;
@@ -46,6 +49,13 @@ impl Bit {
     }
 }
 
+/// What is cumulative in a report.
+#[derive(Debug, Default)]
+struct Counted {
+    totals: Totals,
+    dependencies: Vec<Dependency>,
+}
+
 /// The agent's view of everything it has counted.
 #[derive(Debug)]
 pub struct Reporter {
@@ -62,8 +72,13 @@ pub struct Reporter {
     /// The workers' settled counts as last read, by recorder, backend, class, age and bit.
     settled_read: BTreeMap<(usize, usize, usize, Age, usize), u64>,
     ring: Ring,
-    acknowledged: Totals,
-    sent: VecDeque<(u64, Totals)>,
+    /// What was counted before this instance began.
+    before: Totals,
+    dependencies: Vec<Checked>,
+    cgroup: Option<Cgroup>,
+    resources: Resources,
+    acknowledged: Counted,
+    sent: VecDeque<(u64, Counted)>,
     last_ms: u64,
     process: (u64, u64),
 }
@@ -84,11 +99,34 @@ impl Reporter {
             settled: BTreeMap::new(),
             settled_read: BTreeMap::new(),
             ring: Ring::default(),
-            acknowledged: Totals::default(),
+            before: Totals::default(),
+            dependencies: Vec::new(),
+            cgroup: None,
+            resources: Resources::default(),
+            acknowledged: Counted::default(),
             sent: VecDeque::new(),
             last_ms: 0,
             process: (0, 0),
         }
+    }
+
+    /// Reports these dependencies too, and the control group.
+    #[must_use]
+    pub fn beside(self, dependencies: impl Iterator<Item = Arc<str>>, cgroup: Option<Cgroup>) -> Self {
+        Self { dependencies: dependencies.map(Checked::new).collect(), cgroup, ..self }
+    }
+
+    /// Notes how long a dependency took to answer, or that it did not.
+    pub fn checked(&mut self, dependency: usize, answered_us: Option<u64>) {
+        let now_ms = self.clock.now_ms();
+        self.dependencies[dependency].note(answered_us, now_ms);
+    }
+
+    /// Goes on as another instance, which has counted nothing yet.
+    pub fn restart(&mut self) {
+        self.before = Totals::default();
+        self.before = self.state().totals;
+        self.ring = Ring::default();
     }
 
     /// Milliseconds between reports.
@@ -216,6 +254,8 @@ impl Reporter {
             epoch: self.router.epoch(),
             targets: self.router.targets(),
             health: self.health(),
+            dependencies: self.dependencies.iter().map(|checked| checked.at(self.clock.now_ms())).collect(),
+            resources: self.resources,
             ..Report::default()
         };
         self.last_ms = report.at_ms;
@@ -255,19 +295,27 @@ impl Reporter {
         while report.totals.overdue.len() > SERIES_MAX {
             report.totals.overdue.pop_last();
         }
+        if !self.before.is_empty() {
+            // What grew since then; a request from before that is still in flight was admitted by the former instance.
+            report.totals = self.before.clone().merge(&report.totals);
+            report.in_flight.retain(|key, _| report.totals.admitted.contains_key(key));
+        }
         report
     }
 
     /// Adds a slice to the ring: once a second.
     pub fn slice(&mut self) {
         self.process = process();
+        if let Some(cgroup) = &mut self.cgroup {
+            self.resources = cgroup.read(self.clock.now_us());
+        }
         let state = self.state();
         self.ring.push(state);
     }
 
     /// A new stream began: nothing sent before counts as acknowledged. Returns what is to be replayed, encoded.
     pub fn begin(&mut self, merged_ms: u64) -> Vec<bytes::Bytes> {
-        self.acknowledged = Totals::default();
+        self.acknowledged = Counted::default();
         self.sent.clear();
         self.ring.replay(merged_ms)
     }
@@ -275,23 +323,25 @@ impl Reporter {
     /// What changed since the last acknowledgement.
     pub fn live(&mut self) -> Report {
         let mut report = self.state();
-        let mut changed = report.totals.since(&self.acknowledged);
+        let mut changed = report.totals.since(&self.acknowledged.totals);
         for key in report.in_flight.keys() {
             if let Some(&admitted) = report.totals.admitted.get(key) {
                 changed.admitted.insert(key.clone(), admitted);
             }
         }
         let totals = std::mem::replace(&mut report.totals, changed);
+        let dependencies = dependency::since(&report.dependencies, &self.acknowledged.dependencies);
+        let dependencies = std::mem::replace(&mut report.dependencies, dependencies);
         if self.sent.len() < UNACKNOWLEDGED_MAX {
-            self.sent.push_back((report.at_ms, totals));
+            self.sent.push_back((report.at_ms, Counted { totals, dependencies }));
         }
         report
     }
 
     /// The gate has merged the report of `at_ms` and so everything before it.
     pub fn acknowledge(&mut self, at_ms: u64) {
-        while let Some((_, totals)) = self.sent.pop_front_if(|(sent_ms, _)| *sent_ms <= at_ms) {
-            self.acknowledged = totals;
+        while let Some((_, counted)) = self.sent.pop_front_if(|(sent_ms, _)| *sent_ms <= at_ms) {
+            self.acknowledged = counted;
         }
     }
 

@@ -7,9 +7,11 @@
 use std::collections::VecDeque;
 
 use blueback_report::wire::proto;
-use blueback_report::{Report, Totals};
+use blueback_report::{Dependency, Report, Totals};
 use bytes::Bytes;
 use prost::Message;
+
+use crate::dependency;
 
 /// Slices kept: ten minutes of one second.
 pub const SLICES_MAX: usize = 600;
@@ -31,6 +33,7 @@ pub struct Ring {
     slices: VecDeque<Slice>,
     bytes: usize,
     newest: Totals,
+    newest_dependencies: Vec<Dependency>,
 }
 
 impl Ring {
@@ -44,6 +47,8 @@ impl Ring {
             }
         }
         state.replayed = true;
+        let dependencies = dependency::since(&state.dependencies, &self.newest_dependencies);
+        self.newest_dependencies = std::mem::replace(&mut state.dependencies, dependencies);
         let encoded = Bytes::from(proto::Report::from(&state).encode_to_vec());
         self.newest = totals;
         self.bytes += encoded.len();

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use blueback_report::{Route, Slot, TargetState};
+use blueback_report::{Peer, Route, Slot, TargetState};
+use tracing::info;
 
 use crate::config::Target;
 
@@ -22,20 +23,52 @@ pub const CLASS_DEFAULT: u16 = 0;
 /// Route class of requests whose own class found no room.
 pub const CLASS_OTHER: u16 = 1;
 
+/// Name of the other slot's side in reports, where the gate says which agents that is: which of them answered is counted there.
+pub const AWAY: &str = "away";
+
+/// Where a backend listens.
+#[derive(Debug)]
+pub enum Place {
+    /// Where the configuration says.
+    Fixed(SocketAddr),
+    /// At any of the other slot's agents that the gate named last.
+    Peers(ArcSwap<Box<[SocketAddr]>>),
+}
+
 /// A backend that requests can be sent to.
 #[derive(Debug)]
 pub struct Backend {
     /// The set it belongs to.
     pub slot: Slot,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub place: Place,
     /// Its name in reports.
     pub pod: Arc<str>,
     ready: AtomicBool,
 }
 
 impl Backend {
-    /// Answered its last probe.
+    /// Where it listens, if that never changes.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Fixed(address) => Some(address),
+            Place::Peers(_) => None,
+        }
+    }
+
+    /// Takes the peers of its slot for its place, if the gate is to say what that is.
+    fn set_peers(&self, peers: &[Peer]) {
+        let Place::Peers(addresses) = &self.place else { return };
+        let of_slot = peers.iter().filter(|peer| peer.slot == self.slot).map(|peer| peer.address).collect::<Box<[_]>>();
+        self.set_ready(!of_slot.is_empty());
+        if **addresses.load() != of_slot {
+            info!(slot = %self.slot, peers = of_slot.len(), "Peers to divert to");
+            addresses.store(Arc::new(of_slot));
+        }
+    }
+
+    /// Answered its last probe; of peers: there are some, for the gate names only such as are ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Relaxed)
@@ -83,15 +116,17 @@ impl Router {
     /// All requests to `serving` until the first command.
     #[must_use]
     pub fn new(targets: &[Target], serving: Slot) -> Self {
-        let backends: Box<[Backend]> = targets
-            .iter()
-            .map(|target| Backend {
-                slot: target.slot,
-                address: target.address,
-                pod: Arc::from(target.pod.as_str()),
-                ready: AtomicBool::new(false),
-            })
-            .collect();
+        Self::with_peers(targets, serving, None)
+    }
+
+    /// The same, with a last backend in slot `away` that is wherever the gate says.
+    #[must_use]
+    pub fn with_peers(targets: &[Target], serving: Slot, away: Option<Slot>) -> Self {
+        let backend =
+            |slot, pod: &str, place| Backend { slot, place, pod: Arc::from(pod), ready: AtomicBool::new(false) };
+        let fixed = targets.iter().map(|target| backend(target.slot, &target.pod, Place::Fixed(target.address)));
+        let peers = away.map(|slot| backend(slot, AWAY, Place::Peers(ArcSwap::default())));
+        let backends: Box<[Backend]> = fixed.chain(peers).collect();
         let of = |slot| (0..backends.len()).filter(|&index| backends[index].slot == slot).collect();
         let by_slot = [of(Slot::Blue), of(Slot::Green)];
         let table =
@@ -134,11 +169,17 @@ impl Router {
     }
 
     /// Puts a newer route in force. Returns the numbers of the backends that get less than before, or `None` when the command
-    /// was not newer.
+    /// was not newer. Of the route that is in force already only its peers are taken: they come and go between commands.
+    ///
+    /// A command that changes no share at all but lets go means everyone: something before us moved the traffic, and clients
+    /// that are kept alive would not notice. All backends are returned then.
     ///
     /// Called by one thread only: the one that talks to the gate.
     pub fn command(&self, route: &Route) -> Option<Arc<[usize]>> {
         let current = self.table.load();
+        if route.epoch >= current.route.epoch {
+            self.backends.iter().for_each(|backend| backend.set_peers(&route.peers));
+        }
         if route.epoch <= current.route.epoch {
             return None;
         }
@@ -154,9 +195,12 @@ impl Router {
             Slot::Blue => 1.0 - route.green_share,
             Slot::Green => route.green_share,
         };
+        let moved_elsewhere = route.let_go_ms.is_some()
+            && (route.green_share - current.route.green_share).abs() < f64::EPSILON
+            && route.pods == current.route.pods;
         let lost = (0..self.backends.len()).filter(|&index| {
             let slot = self.backends[index].slot;
-            share(slot, route) * kept[index] < share(slot, &current.route) * current.kept[index]
+            moved_elsewhere || share(slot, route) * kept[index] < share(slot, &current.route) * current.kept[index]
         });
         let lost = lost.collect();
         self.table.store(Arc::new(Table { route: route.clone(), kept, classes: current.classes.clone() }));
@@ -344,6 +388,40 @@ mod tests {
         assert_eq!(lost(&route(3, 1.0)), [] as [usize; 0], "and opened again");
         assert_eq!(lost(&route(4, 0.1)), [1, 2], "all of green is shielded");
         assert_eq!(lost(&route(5, 0.0)), [1, 2], "and reverted");
+    }
+
+    #[test]
+    fn a_let_go_that_moves_no_share_is_for_everyone() {
+        let router = router(1, 1);
+        let lost = |route: &Route| router.command(route).expect("each command is newer").to_vec();
+        assert_eq!(lost(&Route { let_go_ms: Some(500), ..route(1, 0.0) }), [0, 1]);
+        assert_eq!(lost(&route(2, 0.0)), [] as [usize; 0], "without one nobody is let go");
+        assert_eq!(lost(&Route { let_go_ms: Some(500), ..route(3, 1.0) }), [0], "a switch is for those who lose by it");
+    }
+
+    #[test]
+    fn peers_come_and_go_with_commands_and_between_them() {
+        let home = Target { slot: Slot::Blue, address: SocketAddr::from(([127, 0, 0, 1], 80)), pod: "shop-1".into() };
+        let router = Router::with_peers(&[home], Slot::Blue, Some(Slot::Green));
+        let away = &router.backends()[1];
+        let peer = |slot, port| Peer {
+            slot,
+            pod: format!("shop-{port}").into(),
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+        };
+        let addresses = || match &away.place {
+            Place::Peers(peers) => peers.load().iter().map(SocketAddr::port).collect::<Vec<_>>(),
+            Place::Fixed(_) => panic!("the gate says where it is"),
+        };
+        assert!(!away.is_ready() && addresses().is_empty());
+        router.command(&Route { peers: vec![peer(Slot::Green, 2), peer(Slot::Blue, 3)], ..route(2, 0.5) });
+        assert_eq!((away.is_ready(), addresses()), (true, vec![2]), "only those of the other slot");
+        assert_eq!(router.command(&Route { peers: vec![peer(Slot::Green, 4)], ..route(2, 1.0) }), None);
+        assert_eq!((addresses(), router.table().route.green_share), (vec![4], 0.5), "of the same epoch only the peers");
+        router.command(&Route { peers: vec![peer(Slot::Green, 5)], ..route(1, 0.5) });
+        assert_eq!(addresses(), [4], "of an older one nothing");
+        router.command(&route(3, 0.5));
+        assert_eq!((away.is_ready(), addresses()), (false, vec![]));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::wire::{self, Invalid, Route, TargetState, proto};
-use crate::{Role, Slot};
+use crate::wire::{self, Invalid, TargetState, proto};
+use crate::{Role, Route, Slot};
 
 /// How an agent introduces itself.
 #[derive(Clone, Debug, PartialEq)]

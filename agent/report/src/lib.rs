@@ -7,6 +7,7 @@
 //! No I/O, no clock, no async: bytes in, values out.
 
 pub mod buckets;
+pub mod command;
 pub mod dependency;
 pub mod hello;
 pub mod mirror;
@@ -15,11 +16,12 @@ pub mod totals;
 pub mod wire;
 
 pub use buckets::Counts;
+pub use command::{Peer, PodShare, Route, Watch};
 pub use dependency::{Dependency, Resources};
 pub use hello::{Hello, Introduction, Unassigned, Welcome};
 pub use series::{AdmissionKey, Age, Limit, Measure, Outcome, OverdueKey, Protocol, Role, SeriesKey, Slot};
 pub use totals::{Latency, Overdue, Totals};
-pub use wire::{Health, Invalid, Peer, PodShare, Report, Route, TargetState, Watch};
+pub use wire::{Health, Invalid, Report, TargetState};
 
 /// Longest accepted name of a service, pod, route or agent, in bytes (a DNS name's bound, RFC 1035).
 pub const NAME_BYTES_MAX: usize = 253;

@@ -4,8 +4,7 @@
 //! is mirrored at the edge, so neither the agent's nor the gate's inside knows of it. Mirroring twice changes nothing; of a
 //! share that holds down to 2⁻⁵³, as fine as the coins that agents toss.
 
-use crate::wire::{Peer, PodShare, Report, Route, TargetState};
-use crate::{AdmissionKey, Hello, OverdueKey, Role, SeriesKey, Totals};
+use crate::{AdmissionKey, Hello, OverdueKey, Peer, PodShare, Report, Role, Route, SeriesKey, TargetState, Totals};
 
 impl Hello {
     /// With blue and green exchanged.

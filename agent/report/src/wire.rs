@@ -4,14 +4,13 @@
 //! needs a protobuf compiler to build. Decoding is total: every byte string gives a value or an [`Invalid`], and each
 //! list is held against its bound before anything is allocated for it beyond the bytes received.
 
-use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::buckets::BUCKETS;
 use crate::{
-    AdmissionKey, Age, Counts, DEPENDENCIES_MAX, Dependency, LIMITS_MAX, Latency, Limit, Measure, NAME_BYTES_MAX,
-    Outcome, OverdueKey, PEERS_MAX, Protocol, ROUTES_MAX, Resources, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
+    AdmissionKey, Age, Counts, DEPENDENCIES_MAX, Dependency, Latency, Limit, Measure, NAME_BYTES_MAX, Outcome,
+    OverdueKey, Protocol, Resources, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
 };
 
 /// The messages of `report.proto`.
@@ -156,69 +155,6 @@ pub struct Report {
     pub resources: Resources,
 }
 
-/// Where requests go.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// Rises with each change; an agent ignores one that is not newer than what it has.
-    pub epoch: u64,
-    /// Share of the requests for the green slot, 0 to 1.
-    pub green_share: f64,
-    /// Backends that get less than their turn; the rest of it goes to the other slot.
-    pub pods: Vec<PodShare>,
-    /// Let clients' kept-alive connections go within this many milliseconds; `None`: keep them.
-    pub let_go_ms: Option<u32>,
-    /// Where a sidecar diverts to that was not told at its start.
-    pub peers: Vec<Peer>,
-}
-
-/// An agent that a sidecar of the other slot diverts to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The set it belongs to.
-    pub slot: Slot,
-    /// Name of its pod.
-    pub pod: Arc<str>,
-    /// Where it listens.
-    pub address: SocketAddr,
-}
-
-/// A backend that gets less than its turn.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PodShare {
-    /// The set it belongs to.
-    pub slot: Slot,
-    /// Its name.
-    pub pod: Arc<str>,
-    /// The share of its turn that it keeps, 0 to 1.
-    pub share: f64,
-}
-
-/// What to look at, and how often to report.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watch {
-    /// Milliseconds between reports; at least [`crate::wire::CADENCE_MS_MIN`].
-    pub cadence_ms: u32,
-    /// Limits to hold requests in flight against.
-    pub limits: Vec<Limit>,
-    /// Path prefixes that are route classes of their own.
-    pub routes: Vec<Arc<str>>,
-}
-
-/// Shortest accepted cadence, in milliseconds.
-pub const CADENCE_MS_MIN: u32 = 10;
-
-impl Route {
-    /// All requests to one slot, nobody let go.
-    #[must_use]
-    pub const fn all_to(slot: Slot, epoch: u64) -> Self {
-        let green_share = match slot {
-            Slot::Blue => 0.0,
-            Slot::Green => 1.0,
-        };
-        Self { epoch, green_share, pods: Vec::new(), let_go_ms: None, peers: Vec::new() }
-    }
-}
-
 pub(crate) fn bounded(field: &'static str, seen: usize, most: usize) -> Result<(), Invalid> {
     if seen > most { Err(Invalid::TooMany { field, seen, most }) } else { Ok(()) }
 }
@@ -231,7 +167,7 @@ pub(crate) fn name(field: &'static str, text: &str, least: usize) -> Result<Arc<
     }
 }
 
-fn share(field: &'static str, value: f64) -> Result<f64, Invalid> {
+pub(crate) fn share(field: &'static str, value: f64) -> Result<f64, Invalid> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(Invalid::Share { field, value: value.to_string() }) }
 }
 
@@ -303,12 +239,12 @@ impl Counts {
 }
 
 impl Limit {
-    fn from_wire(limit: Option<proto::Limit>) -> Result<Self, Invalid> {
+    pub(crate) fn from_wire(limit: Option<proto::Limit>) -> Result<Self, Invalid> {
         let limit = limit.ok_or(Invalid::Missing { field: "limit" })?;
         Ok(Self { measure: Measure::from_wire(limit.measure)?, us: limit.us })
     }
 
-    fn to_wire(self) -> proto::Limit {
+    pub(crate) fn to_wire(self) -> proto::Limit {
         proto::Limit { measure: self.measure.to_wire(), us: self.us }
     }
 }
@@ -360,23 +296,6 @@ impl Resources {
     fn to_wire(self) -> Option<proto::Resources> {
         let Self { cpu_ratio, memory_ratio } = self;
         (self != Self::default()).then_some(proto::Resources { cpu_ratio, memory_ratio })
-    }
-}
-
-impl Peer {
-    fn from_wire(peer: &proto::Peer) -> Result<Self, Invalid> {
-        let address = peer.address.parse();
-        let invalid =
-            |_| Invalid::Address { field: "route.peer.address", value: peer.address.chars().take(64).collect() };
-        Ok(Self {
-            slot: Slot::from_wire(peer.slot)?,
-            pod: name("route.peer.pod", &peer.pod, 1)?,
-            address: address.map_err(invalid)?,
-        })
-    }
-
-    fn to_wire(&self) -> proto::Peer {
-        proto::Peer { slot: self.slot.to_wire(), pod: self.pod.to_string(), address: self.address.to_string() }
     }
 }
 
@@ -519,72 +438,6 @@ impl From<&Report> for proto::Report {
             }),
             dependencies: report.dependencies.iter().map(Dependency::to_wire).collect(),
             resources: report.resources.to_wire(),
-        }
-    }
-}
-
-impl TryFrom<proto::Route> for Route {
-    type Error = Invalid;
-
-    fn try_from(route: proto::Route) -> Result<Self, Invalid> {
-        bounded("route.pods", route.pods.len(), TARGETS_MAX)?;
-        bounded("route.peers", route.peers.len(), PEERS_MAX)?;
-        Ok(Self {
-            epoch: route.epoch,
-            green_share: share("route.green_share", route.green_share)?,
-            pods: route
-                .pods
-                .iter()
-                .map(|pod| {
-                    Ok(PodShare {
-                        slot: Slot::from_wire(pod.slot)?,
-                        pod: name("route.pod", &pod.pod, 1)?,
-                        share: share("route.pod.share", pod.share)?,
-                    })
-                })
-                .collect::<Result<_, _>>()?,
-            let_go_ms: route.let_go_ms,
-            peers: route.peers.iter().map(Peer::from_wire).collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-impl From<&Route> for proto::Route {
-    fn from(route: &Route) -> Self {
-        Self {
-            epoch: route.epoch,
-            green_share: route.green_share,
-            pods: route
-                .pods
-                .iter()
-                .map(|pod| proto::PodShare { slot: pod.slot.to_wire(), pod: pod.pod.to_string(), share: pod.share })
-                .collect(),
-            let_go_ms: route.let_go_ms,
-            peers: route.peers.iter().map(Peer::to_wire).collect(),
-        }
-    }
-}
-
-impl TryFrom<proto::Watch> for Watch {
-    type Error = Invalid;
-
-    fn try_from(watch: proto::Watch) -> Result<Self, Invalid> {
-        bounded("watch.limits", watch.limits.len(), LIMITS_MAX)?;
-        bounded("watch.routes", watch.routes.len(), ROUTES_MAX)?;
-        Ok(Self {
-            cadence_ms: watch.cadence_ms.max(CADENCE_MS_MIN),
-            limits: watch.limits.into_iter().map(|limit| Limit::from_wire(Some(limit))).collect::<Result<_, _>>()?,
-            routes: watch.routes.iter().map(|route| name("watch.route", route, 1)).collect::<Result<_, _>>()?,
-        })
-    }
-}
-
-impl From<&Watch> for proto::Watch {
-    fn from(watch: &Watch) -> Self {
-        Self {
-            cadence_ms: watch.cadence_ms,
-            limits: watch.limits.iter().map(|limit| limit.to_wire()).collect(),
-            routes: watch.routes.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -215,7 +215,7 @@ async fn send(way: &mut Way<'_>, mut request: Request<Outgoing>, seen: Seen, upg
                 return (ticket, Err((Outcome::Unreachable, no_connection(why))));
             }
         };
-        let address = way.worker.router.backends()[way.backend].address;
+        let address = connection.address();
         if way.came_home {
             request.headers_mut().remove(headers::DIVERTED);
         }

@@ -107,8 +107,7 @@ impl Worker {
     #[must_use]
     pub fn new(config: &Config, clock: Clock, router: Arc<Router>, recorder: Arc<Recorder>, seed: u64) -> Self {
         let limits = config.limits.clone();
-        let addresses = router.backends().iter().map(|backend| backend.address);
-        let upstream = Upstream::new(addresses, clock, &limits, config.app_protocol, recorder.clone());
+        let upstream = Upstream::new(router.clone(), clock, &limits, config.app_protocol, recorder.clone());
         let home = match config.role {
             Role::Sidecar(slot) => router.of_slot(slot).first().copied(),
             Role::Front => None,

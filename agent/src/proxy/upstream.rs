@@ -1,10 +1,14 @@
 //! Connections to backends, kept by each worker for itself.
 //!
+//! A backend is one address or, away from a sidecar that the gate tells where to divert, several taken in turn; each address
+//! has a pool of its own, which goes when the gate does not name it any more.
+//!
 //! HTTP/1: a stack of idle ones, the newest taken first so that the rest can age and go. HTTP/2: one a backend, shared. A kept
 //! connection may close in the instant a request is given to it; what hyper gives back unsent goes out again on a fresh one,
 //! and what it does not only if repeating it is safe (see [`super::exchange`]).
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,12 +31,18 @@ use crate::clock::Clock;
 use crate::config::AppProtocol;
 use crate::limits::{BUFFER_BYTES, CONNECTION_WINDOW_BYTES, Limits, RESETS_LOCAL_MAX, STREAM_WINDOW_BYTES};
 use crate::recorder::{Own, Recorder};
+use crate::route::{Backend, Place, Router};
 
 /// The client's preface and an empty SETTINGS frame (RFC 9113, 3.4).
 const HELLO_HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// Type of the frame that a server speaking HTTP/2 must send first.
 const SETTINGS: u8 = 4;
 const FRAME_HEAD_BYTES: usize = 9;
+/// Peers tried for one request before it is served at home. A third one would hardly know more than two.
+const PEERS_TRIED: usize = 2;
+/// A peer that could not be connected to is left aside for this long, in microseconds: so an agent that vanished without a word
+/// costs few requests the time of a connection that fails, until the gate stops naming it.
+const PEER_REST_US: u64 = 1_000_000;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +75,27 @@ struct Pool {
     opening: Mutex<()>,
     /// Whether the backend speaks HTTP/2, once that was asked.
     speaks_http2: Cell<Option<bool>>,
+    /// When the last connection to it failed.
+    failed_us: Cell<Option<u64>>,
+}
+
+/// Where a backend's pools are.
+#[derive(Debug)]
+enum Pools {
+    One(Rc<Pool>),
+    Peers {
+        /// By address; never more than the gate may name.
+        pools: RefCell<HashMap<SocketAddr, Rc<Pool>>>,
+        turn: Cell<usize>,
+    },
 }
 
 /// All backends' connections of one worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pools: Box<[Rc<Pool>]>,
+    router: std::sync::Arc<Router>,
+    /// By number of the backend.
+    pools: Box<[Pools]>,
     clock: Clock,
     connect_timeout: Duration,
     idle_max: usize,
@@ -115,6 +140,11 @@ impl Lease {
 }
 
 impl Upstreamed {
+    /// Where it goes to.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.pool.address
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
     }
@@ -142,6 +172,22 @@ impl Upstreamed {
 }
 
 impl Pool {
+    fn new(address: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            address,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: Mutex::default(),
+            speaks_http2: Cell::new(None),
+            failed_us: Cell::new(None),
+        })
+    }
+
+    fn let_go(&self) {
+        self.idle.borrow_mut().clear();
+        *self.shared.borrow_mut() = None;
+    }
+
     fn forget_shared(&self) {
         if self.shared.borrow().as_ref().is_some_and(http2::SendRequest::is_closed) {
             *self.shared.borrow_mut() = None;
@@ -163,20 +209,15 @@ impl Pool {
 
 impl Upstream {
     pub(super) fn new(
-        addresses: impl Iterator<Item = SocketAddr>,
+        router: std::sync::Arc<Router>,
         clock: Clock,
         limits: &Limits,
         protocol: AppProtocol,
         recorder: std::sync::Arc<Recorder>,
     ) -> Self {
-        let pool = |address| {
-            Rc::new(Pool {
-                address,
-                idle: RefCell::default(),
-                shared: RefCell::default(),
-                opening: Mutex::default(),
-                speaks_http2: Cell::new(None),
-            })
+        let pools = |backend: &Backend| match backend.place {
+            Place::Fixed(address) => Pools::One(Pool::new(address)),
+            Place::Peers(_) => Pools::Peers { pools: RefCell::default(), turn: Cell::new(0) },
         };
         let mut http1 = http1::Builder::new();
         http1.max_buf_size(BUFFER_BYTES.max(limits.head_bytes));
@@ -186,7 +227,8 @@ impl Upstream {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_local_error_reset_streams(RESETS_LOCAL_MAX);
         Self {
-            pools: addresses.map(pool).collect(),
+            pools: router.backends().iter().map(pools).collect(),
+            router,
             clock,
             connect_timeout: limits.connect_timeout,
             idle_max: limits.upstream_idle,
@@ -216,13 +258,76 @@ impl Upstream {
         http2: bool,
         kept: Option<u64>,
     ) -> Result<Upstreamed, NoConnection> {
-        let pool = &self.pools[backend];
+        if let Pools::One(pool) = &self.pools[backend] {
+            return self.connection_of(pool, http2, kept).await;
+        }
+        let mut failed = NoConnection::Refused;
+        for _ in 0..PEERS_TRIED {
+            let Some(pool) = self.pool(backend) else { break };
+            match self.connection_of(&pool, http2, kept).await {
+                Ok(connection) => {
+                    pool.failed_us.set(None);
+                    return Ok(connection);
+                }
+                Err(why) => {
+                    failed = why;
+                    pool.failed_us.set(Some(self.clock.now_us()));
+                }
+            }
+        }
+        Err(failed)
+    }
+
+    async fn connection_of(&self, pool: &Rc<Pool>, http2: bool, kept: Option<u64>) -> Result<Upstreamed, NoConnection> {
         let http2 = match self.protocol {
             AppProtocol::Http1 => false,
             AppProtocol::Http2 => true,
             AppProtocol::Auto => http2 && self.speaks_http2(pool).await?,
         };
         if http2 { self.shared(pool, kept.is_some()).await } else { self.own(pool, kept).await }
+    }
+
+    /// The backend's pool; of peers the next one, such as failed just now only if all did. `None` when there is no peer.
+    fn pool(&self, backend: usize) -> Option<Rc<Pool>> {
+        let (pools, turn) = match &self.pools[backend] {
+            Pools::One(pool) => return Some(pool.clone()),
+            Pools::Peers { pools, turn } => (pools, turn),
+        };
+        let Place::Peers(addresses) = &self.router.backends()[backend].place else { return None };
+        let addresses = addresses.load();
+        let first = turn.get();
+        let now_us = self.clock.now_us();
+        let mut pools = pools.borrow_mut();
+        let mut at = |step: usize| {
+            let address = addresses[(first + step) % addresses.len()];
+            pools.entry(address).or_insert_with(|| Pool::new(address)).clone()
+        };
+        let resting =
+            |pool: &Pool| pool.failed_us.get().is_some_and(|failed_us| now_us.saturating_sub(failed_us) < PEER_REST_US);
+        let step = (0..addresses.len()).find(|&step| !resting(&at(step))).unwrap_or(0);
+        (!addresses.is_empty()).then(|| {
+            turn.set((first + step + 1) % addresses.len());
+            at(step)
+        })
+    }
+
+    fn all_pools(&self, mut visit: impl FnMut(&Pool)) {
+        for pools in &self.pools {
+            match pools {
+                Pools::One(pool) => visit(pool),
+                Pools::Peers { pools, .. } => pools.borrow().values().for_each(|pool| visit(pool)),
+            }
+        }
+    }
+
+    /// Drops the pools of addresses that the gate does not name any more. Their connections in use end with their request.
+    fn forget_peers(&self) {
+        for (backend, pools) in self.router.backends().iter().zip(&self.pools) {
+            if let (Place::Peers(addresses), Pools::Peers { pools, .. }) = (&backend.place, pools) {
+                let addresses = addresses.load();
+                pools.borrow_mut().retain(|address, _| addresses.contains(address));
+            }
+        }
     }
 
     async fn own(&self, pool: &Rc<Pool>, kept: Option<u64>) -> Result<Upstreamed, NoConnection> {
@@ -295,21 +400,25 @@ impl Upstream {
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
         let oldest_us = self.clock.now_us().saturating_sub(self.idle_timeout.as_micros() as u64);
-        for pool in &self.pools {
+        self.all_pools(|pool| {
             pool.idle.borrow_mut().retain(|idle| idle.since_us >= oldest_us && !idle.sender.is_closed());
             pool.forget_shared();
-        }
+        });
+        self.forget_peers();
     }
 
     /// Closes a backend's idle connections. Those in use end with their request; a shared one with its last.
     pub(super) fn let_go(&self, backend: usize) {
-        let pool = &self.pools[backend];
-        pool.idle.borrow_mut().clear();
-        *pool.shared.borrow_mut() = None;
+        match &self.pools[backend] {
+            Pools::One(pool) => pool.let_go(),
+            Pools::Peers { pools, .. } => pools.borrow_mut().clear(),
+        }
     }
 
     /// The backend came back, and may be another program now.
     pub(super) fn forget_protocol(&self, backend: usize) {
-        self.pools[backend].speaks_http2.set(None);
+        if let Pools::One(pool) = &self.pools[backend] {
+            pool.speaks_http2.set(None);
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Where requests go when the gate says so.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use blueback_report::wire::proto::to_agent;
 use blueback_report::{PodShare, Route, Slot};
 
 use crate::common::app::App;
 use crate::common::gate::Gate;
-use crate::common::{client, front, metric, nobody, requests, sidecar, start, until};
+use crate::common::{client, front, metric, nobody, peer, requests, sidecar, start, until};
 
 /// Five standard deviations: wrong once in two million seeds.
 fn assert_binomial(seen: usize, of: usize, share: f64) {
@@ -104,6 +106,58 @@ async fn a_request_that_cannot_be_diverted_is_served_at_home() {
         gate.heard().reports.last().is_some_and(|report| report.health.divert_failed == 5)
     })
     .await;
+}
+
+/// Home gets nothing; the rest is for these.
+fn all_away(epoch: u64, peers: &[std::net::SocketAddr]) -> to_agent::Message {
+    let peers = peers.iter().map(|&address| peer(Slot::Blue, address)).collect();
+    to_agent::Message::Route((&Route { peers, ..Route::all_to(Slot::Blue, epoch) }).into())
+}
+
+#[tokio::test]
+async fn peers_take_turns_and_those_that_left_get_nothing() {
+    let (green, gate) = (App::start("green").await, Gate::start().await);
+    let (one, two) = (App::start("one").await, App::start("two").await);
+    let mut config = sidecar(green.address, None);
+    config.gate = Some(gate.uri());
+    let agent = start(config).await;
+    gate.say(all_away(1, &[one.address, two.address])).await;
+    until("the route is in force", || async { agent.epoch() == 1 }).await;
+    let mut sender = client::http1(agent.listen_addr()).await;
+    for _ in 0..20 {
+        sender.ready().await.expect("the connection is kept");
+        client::text(sender.send_request(client::request("/")).await.expect("an answer")).await;
+    }
+    assert_eq!((green.requests(), one.requests(), two.requests()), (0, 10, 10));
+    assert_eq!(one.state.connections.load(SeqCst), 1, "its connection is kept");
+    // Pods come and go without a new epoch.
+    gate.say(all_away(1, &[two.address])).await;
+    until("one is forgotten", || async {
+        let before = one.requests();
+        for _ in 0..4 {
+            client::get(agent.listen_addr(), "/").await;
+        }
+        one.requests() == before
+    })
+    .await;
+    gate.say(all_away(1, &[])).await;
+    until("it is served at home", || async { client::get(agent.listen_addr(), "/").await.1 == "green" }).await;
+    assert!(metric(&agent, "blueback_agent_divert_failed_total").await > 0.0);
+    assert_eq!(requests(&agent, "blue", "unreachable").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_peer_that_vanished_costs_no_request() {
+    let (green, gate, one) = (App::start("green").await, Gate::start().await, App::start("one").await);
+    let mut config = sidecar(green.address, None);
+    config.gate = Some(gate.uri());
+    let agent = start(config).await;
+    gate.say(all_away(1, &[nobody(), one.address])).await;
+    until("the route is in force", || async { agent.epoch() == 1 }).await;
+    for _ in 0..20 {
+        assert_eq!(client::get(agent.listen_addr(), "/").await.1, "one");
+    }
+    assert_eq!(metric(&agent, "blueback_agent_divert_failed_total").await, 0.0);
 }
 
 #[tokio::test]

@@ -112,6 +112,31 @@ async fn kept_connections_leave_after_a_divert_and_no_request_fails() {
     }
 }
 
+/// The platform moved the traffic, and the share that this agent keeps at home is what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_let_go_is_spread_over_its_window_even_if_no_share_changes() {
+    const WINDOW: Duration = Duration::from_secs(4);
+    for http2 in [false, true] {
+        let (green, gate) = (App::start("green").await, Gate::start().await);
+        let mut config = sidecar(green.address, None);
+        config.gate = Some(gate.uri());
+        let agent = start(config).await;
+        gate.route(&agent, 1, 1.0, None).await;
+        let load = Load::start(agent.listen_addr(), http2);
+        until("all clients are busy", || async { load.answered.load(SeqCst) > 200 }).await;
+        assert_eq!(load.opened.load(SeqCst), CLIENTS, "nobody has been let go yet");
+        let begun = std::time::Instant::now();
+        gate.route(&agent, 2, 1.0, Some(WINDOW.as_millis() as u32)).await;
+        let gone = |count| load.opened.load(SeqCst) >= CLIENTS + count;
+        until("half of them have gone", || async { gone(CLIENTS / 2) }).await;
+        // Eight independent places in the window: four in its first tenth is one in 3,000.
+        assert!(begun.elapsed() > WINDOW / 10, "{:?}", begun.elapsed());
+        until("all of them have gone", || async { gone(CLIENTS) }).await;
+        let answered = load.stop().await;
+        assert_eq!(green.requests(), answered, "what was served was answered, and nothing else failed");
+    }
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed_when_they_are_let_go() {
     let (green, gate) = (App::start("green").await, Gate::start().await);

@@ -2,11 +2,15 @@
 
 mod common;
 
+mod assigning;
 mod counting;
+mod depending;
 mod diverting;
 mod hanging;
 mod leaving;
+mod postgres;
 mod proxying;
 mod refusing;
 mod reporting;
 mod retrying;
+mod securing;

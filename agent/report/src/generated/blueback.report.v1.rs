@@ -245,7 +245,8 @@ pub struct Route {
     /// Let clients' kept-alive connections go within this many milliseconds (zero: at the next request boundary).
     #[prost(uint32, optional, tag = "4")]
     pub let_go_ms: ::core::option::Option<u32>,
-    /// Where a sidecar that was not told at its start diverts to: agents of the other slot.
+    /// Where a sidecar that was not told at its start diverts to: agents of the other slot. Taken from a route of the epoch in
+    /// force too, for pods come and go between commands.
     #[prost(message, repeated, tag = "5")]
     pub peers: ::prost::alloc::vec::Vec<Peer>,
 }

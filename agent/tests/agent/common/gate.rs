@@ -1,17 +1,23 @@
 //! A gate that writes down what it hears and says what it is told.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use blueback_report::wire::proto::{self, from_agent, to_agent};
-use blueback_report::{Hello, Limit, Measure, Report, Route, Totals, Watch};
-use tokio::net::TcpListener;
+use blueback_report::{Hello, Introduction, Limit, Measure, Report, Route, Slot, Totals, Watch, Welcome};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tokio_stream::{Stream, StreamExt as _};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 #[expect(
@@ -30,6 +36,8 @@ use generated::intake_server::{Intake, IntakeServer};
 /// What one stream brought.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heard {
+    /// The `authorization` it came with.
+    pub(crate) authorization: Option<String>,
     pub(crate) hello: Option<Hello>,
     pub(crate) reports: Vec<Report>,
 }
@@ -43,6 +51,14 @@ pub(crate) struct Shared {
     back: Mutex<Option<mpsc::Sender<Result<proto::ToAgent, Status>>>>,
     /// What Welcome says.
     merged_ms: Mutex<u64>,
+    /// The slot that sidecars are assigned.
+    slot: Mutex<Option<Slot>>,
+    /// Streams are sent on to this gate.
+    leader: Mutex<Option<SocketAddr>>,
+    /// Streams that were sent on.
+    pub(crate) sent_on: Mutex<usize>,
+    /// What certificate the next connection is shown; plain without one.
+    pub(crate) tls: Mutex<Option<Arc<ServerConfig>>>,
     /// Whether reports are acknowledged.
     silent: Mutex<bool>,
     /// Everything merged, over all streams.
@@ -67,11 +83,18 @@ impl Intake for Service {
         request: Request<Streaming<proto::FromAgent>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         let shared = self.0.clone();
+        if let Some(leader) = *shared.leader.lock().expect("no panic") {
+            *shared.sent_on.lock().expect("no panic") += 1;
+            let mut status = Status::unavailable("another gate leads");
+            status.metadata_mut().insert("blueback-leader", leader.to_string().parse().expect("text"));
+            return Err(status);
+        }
+        let authorization = request.metadata().get("authorization").map(|value| value.to_str().expect("text").into());
         let mut stopped = self.1.clone();
         let (back, answers) = mpsc::channel(64);
         let number = {
             let mut streams = shared.streams.lock().expect("no panic");
-            streams.push(Heard::default());
+            streams.push(Heard { authorization, ..Heard::default() });
             streams.len() - 1
         };
         let mut messages = request.into_inner();
@@ -85,10 +108,14 @@ impl Intake for Service {
                 match message {
                     from_agent::Message::Hello(hello) => {
                         let merged_ms = *shared.merged_ms.lock().expect("no panic");
-                        let welcome = to_agent::Message::Welcome(proto::Welcome { merged_ms, slot: 0 });
+                        let slot = *shared.slot.lock().expect("no panic");
+                        let welcome = to_agent::Message::Welcome(Welcome { merged_ms, slot }.into());
                         let _ = back.send(Ok(proto::ToAgent { message: Some(welcome) })).await;
-                        shared.streams.lock().expect("no panic")[number].hello =
-                            Some(hello.try_into().expect("a valid Hello"));
+                        let hello = match hello.try_into().expect("a valid Hello") {
+                            Introduction::Known(hello) => hello,
+                            Introduction::Unassigned(hello) => hello.assigned(slot.expect("a gate that assigns slots")),
+                        };
+                        shared.streams.lock().expect("no panic")[number].hello = Some(hello);
                         *shared.back.lock().expect("no panic") = Some(back.clone());
                     }
                     from_agent::Message::Report(report) => {
@@ -108,6 +135,76 @@ impl Intake for Service {
     }
 }
 
+/// A connection, plain or not.
+enum Connection {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Connections whose handshake went well. Ends with the server that reads them.
+fn incoming(listener: TcpListener, shared: Arc<Shared>) -> ReceiverStream<io::Result<Connection>> {
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => accepted.expect("connections can be accepted").0,
+                () = sender.closed() => return,
+            };
+            let tls = shared.tls.lock().expect("no panic").clone();
+            let connection = match tls {
+                None => Connection::Plain(stream),
+                Some(config) => match TlsAcceptor::from(config).accept(stream).await {
+                    Ok(stream) => Connection::Tls(Box::new(stream)),
+                    // A client that does not trust us hangs up.
+                    Err(_) => continue,
+                },
+            };
+            if sender.send(Ok(connection)).await.is_err() {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
 impl Gate {
     pub(crate) async fn start() -> Self {
         Self::at(super::any_port(), Arc::default()).await
@@ -125,19 +222,44 @@ impl Gate {
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = watch::channel(());
         let service = IntakeServer::new(Service(shared.clone(), stopped.clone()));
+        let accepting = shared.clone();
         let served = tokio::spawn(async move {
             let mut stopped = stopped;
-            let incoming = TcpListenerStream::new(listener);
-            let mut connections = incoming.map(|stream| stream);
+            let connections = incoming(listener, accepting);
             let stop = async move {
                 let _ = stopped.changed().await;
             };
             tokio::select! {
-                _ = Server::builder().add_service(service).serve_with_incoming(&mut connections) => {}
+                _ = Server::builder().add_service(service).serve_with_incoming(connections) => {}
                 () = stop => {}
             }
         });
         Self { address, shared, stop, served }
+    }
+
+    /// One that is reached by TLS.
+    pub(crate) async fn secured(tls: ServerConfig) -> Self {
+        let shared = Shared { tls: Mutex::new(Some(Arc::new(tls))), ..Shared::default() };
+        Self::at(super::any_port(), Arc::new(shared)).await
+    }
+
+    /// By the name that its certificate is for.
+    pub(crate) fn secured_uri(&self) -> http::Uri {
+        format!("https://localhost:{}", self.address.port()).parse().expect("a URL")
+    }
+
+    pub(crate) fn assign(&self, slot: Slot) {
+        *self.shared.slot.lock().expect("no panic") = Some(slot);
+    }
+
+    pub(crate) fn send_on_to(&self, leader: Option<SocketAddr>) {
+        *self.shared.leader.lock().expect("no panic") = leader;
+    }
+
+    /// Ends the newest stream.
+    pub(crate) async fn end_stream(&self) {
+        let back = self.shared.back.lock().expect("no panic").take().expect("there is a stream");
+        back.send(Err(Status::aborted("ended"))).await.expect("the agent listens");
     }
 
     pub(crate) fn uri(&self) -> http::Uri {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use blueback_agent::{Agent, Config, Target};
-use blueback_report::{Role, Slot};
+use blueback_report::{Peer, Role, Slot};
 
 /// Nothing in these tests takes this long unless it never happens.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,6 +28,21 @@ pub(crate) fn sidecar(app: SocketAddr, other: Option<SocketAddr>) -> Config {
     config.admin = Some(any_port());
     config.seed = Some(1);
     config
+}
+
+/// A sidecar that has to be told its slot, and diverts where the gate says.
+pub(crate) fn unassigned(app: SocketAddr) -> Config {
+    let own = Target { slot: Slot::Blue, address: app, pod: "shop-1".to_owned() };
+    let mut config = Config::new("shop", Role::Sidecar(Slot::Blue), any_port(), vec![own]);
+    config.unassigned = true;
+    config.admin = Some(any_port());
+    config.seed = Some(1);
+    config
+}
+
+/// An agent that a sidecar may divert to.
+pub(crate) fn peer(slot: Slot, address: SocketAddr) -> Peer {
+    Peer { slot, pod: format!("{slot}-{}", address.port()).into(), address }
 }
 
 /// A front agent before one backend of each slot.
