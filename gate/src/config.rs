@@ -113,6 +113,9 @@ pub struct Args {
     /// What to log, as in RUST_LOG.
     #[arg(long, env = "BLUEBACK_GATE_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
+    /// Serve nothing: drill the judge, ask the gate whose /ready is at this URL, and end with 0 when both are well.
+    #[arg(long, env = "BLUEBACK_GATE_SELF_CHECK", value_name = "URL")]
+    self_check: Option<String>,
 }
 
 /// How to log.
@@ -125,6 +128,12 @@ pub enum LogFormat {
 }
 
 impl Args {
+    /// The gate to look at instead of being one.
+    #[must_use]
+    pub fn self_check(&self) -> Option<&str> {
+        self.self_check.as_deref()
+    }
+
     /// Turns words into values.
     ///
     /// # Errors

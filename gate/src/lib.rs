@@ -22,6 +22,7 @@ mod release;
 mod restore;
 mod revert;
 pub mod rules_file;
+pub mod self_check;
 pub mod server;
 mod service;
 pub mod store;

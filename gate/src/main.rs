@@ -15,7 +15,17 @@ use tracing_subscriber::EnvFilter;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (config, format, filter) = match Args::parse().read() {
+    let args = Args::parse();
+    if let Some(url) = args.self_check() {
+        return match check(url) {
+            Ok(well) => {
+                drop(writeln!(std::io::stdout(), "{well}"));
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error, ExitCode::FAILURE),
+        };
+    }
+    let (config, format, filter) = match args.read() {
         Ok(words) => words,
         Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
     };
@@ -30,6 +40,11 @@ fn main() -> ExitCode {
 fn fail(error: &anyhow::Error, code: ExitCode) -> ExitCode {
     drop(writeln!(std::io::stderr(), "error: {error:#}"));
     code
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check(url: &str) -> anyhow::Result<String> {
+    blueback_gate::self_check::run(url).await
 }
 
 #[tokio::main]

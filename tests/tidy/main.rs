@@ -1,8 +1,11 @@
 //! The repository's promises about itself.
 
 mod arrows;
+mod chart;
 mod generated;
+mod promql;
 mod readme;
+mod watching;
 mod words;
 
 use std::fs;
@@ -16,6 +19,12 @@ fn root() -> PathBuf {
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A YAML file, as what JSON knows.
+fn yaml(path: impl AsRef<Path>) -> serde_json::Value {
+    let path = path.as_ref();
+    serde_saphyr::from_str(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Files below `folder` whose name ends with `ending`, relative to the root; what cargo and git make is left out.
