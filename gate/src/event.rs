@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blueback_report::{Hello, Invalid, Report, Slot};
 
+use crate::evidence::Evidence;
 use crate::recording::Recording;
 use crate::records::{ReleaseRecord, ServiceRecord};
 
@@ -54,6 +55,14 @@ pub enum Event {
         command: Command,
         /// Who wants it.
         by: Option<String>,
+    },
+    /// Something was seen that is no count of requests: what becomes of pods, answers to queries, usage, logs. Whoever sees it
+    /// tells it as it comes, release or not.
+    Evidence {
+        /// The service it is about; one that is not known is passed over.
+        service: Arc<str>,
+        /// What was seen.
+        evidence: Evidence,
     },
     /// An executor has carried out a step of a revert.
     EffectDone {

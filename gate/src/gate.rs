@@ -12,6 +12,7 @@ use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
 use crate::event::{Command, Connection, Event, Ticket};
+use crate::evidence::Evidence;
 use crate::figures::{Counters, Dropped};
 use crate::history::HISTORY_SECONDS;
 use crate::ledger::{Counted, Ledger, Merged};
@@ -76,6 +77,8 @@ pub struct Gate {
     placed: Vec<(Arc<str>, Merged)>,
     routed: BTreeMap<Connection, (u64, Timestamp)>,
     watched: Timestamp,
+    /// When releases were told of other services.
+    pub(crate) others_told: Timestamp,
     /// Switches that wait, shortly, for agents to tell what they know.
     waiting: Vec<Wish>,
 }
@@ -111,6 +114,7 @@ impl Gate {
             placed: Vec::new(),
             routed: BTreeMap::new(),
             watched: now,
+            others_told: now,
             waiting: Vec::new(),
             rules: settings.rules,
         }
@@ -134,6 +138,11 @@ impl Gate {
                     self.waiting.push(wish);
                 } else {
                     self.grant(wish, now, &mut effects);
+                }
+            }
+            Event::Evidence { service, evidence } => {
+                if let Some(service) = self.services.get_mut(&service) {
+                    service.saw(evidence, now, &mut effects);
                 }
             }
             Event::EffectDone { release, step, text } => {
@@ -303,6 +312,15 @@ impl Gate {
         let (Some(service), Some(agent)) = (self.services.get_mut(name), self.ledger.by_connection(connection)) else {
             return;
         };
+        let mut report = report;
+        let candidate = service.live.as_ref().map(Live::candidate);
+        for evidence in report.evidence.drain(..) {
+            // What blue's agents divert is not the candidate's.
+            let is_diverted = matches!(evidence, Evidence::Diverted { .. });
+            if !is_diverted || matches!(agent.role, Role::Sidecar(slot) if Some(slot) == candidate) {
+                service.saw(evidence, report.placed, effects);
+            }
+        }
         if !service.vantage.has(agent.role) {
             return;
         }
@@ -342,6 +360,7 @@ impl Gate {
             }
         }
         self.placed = placed;
+        self.tell_of_others(now, effects);
         let again = now.since(self.watched) >= WATCH_AGAIN_MS;
         if again {
             self.watched = now;
@@ -416,6 +435,10 @@ impl Gate {
             if live.advance(&record, &witness, now, &mut self.counters, effects) {
                 over = Some(api::Phase::Reverted);
             }
+        }
+        let agents = &self.ledger;
+        if let Some(live) = service.live.as_mut().filter(|live| over.is_none() && live.keep_is_due()) {
+            live.keep(agents.of(name).filter_map(|(instance, agent)| agent.kept(instance)).collect(), effects);
         }
         if let Some(phase) = over {
             self.end(name, phase, now, effects);

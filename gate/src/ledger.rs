@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use blueback_report::{
-    AdmissionKey, Health, Hello, NAME_BYTES_MAX, Report, Role, Route, SERIES_MAX, Slot, TARGETS_MAX, TargetState,
-    Totals,
+    AdmissionKey, Counts, DEPENDENCIES_MAX, Dependency, Health, Hello, NAME_BYTES_MAX, Report, Resources, Role, Route,
+    SERIES_MAX, Slot, TARGETS_MAX, TargetState, Totals,
 };
 
 use crate::clock::Timestamp;
 use crate::event::Connection;
+use crate::evidence::Evidence;
 use crate::figures::Dropped;
+use crate::recording::KeptAgent;
 
 /// Most agents known at once, connected or not. Further ones are refused and counted.
 pub const AGENTS_MAX: usize = 4_096;
@@ -30,6 +32,10 @@ pub const AGENT_MS_MAX: u64 = 1 << 42;
 pub const PLACELESS_MAX: usize = 700;
 /// How long to wait for the live report that establishes an agent's clock; then the newest one counts as live.
 pub const PLACELESS_MS_MAX: u64 = 1_000;
+/// A smaller change of what a pod uses is not told at once.
+const RESOURCE_STEP: f64 = 0.02;
+/// But at least so often: what is not repeated is not known.
+const RESOURCES_AGAIN_MS: u64 = 10_000;
 /// Most backends an agent may have named since it started: all that fit into a report, replaced a few times over.
 pub const PODS_NAMED_MAX: usize = 4 * TARGETS_MAX;
 
@@ -74,6 +80,10 @@ pub struct Agent {
     pub targets: Vec<TargetState>,
     /// About itself.
     pub health: Health,
+    /// What its application depends on, with everything that was counted of it.
+    pub dependencies: Vec<Dependency>,
+    /// What its pod uses, as it was told last, and when.
+    resources: (Resources, Timestamp),
     /// How much longer the newest live report took than the quickest, in milliseconds.
     pub lag_ms: u64,
     /// Its first report is here, so that further ones are growth.
@@ -100,6 +110,8 @@ pub struct Merged {
     pub counts: Counted,
     /// The state of the backends may have changed.
     pub targets_changed: bool,
+    /// What it said beside that.
+    pub evidence: Vec<Evidence>,
 }
 
 /// What a report said about counts.
@@ -286,6 +298,8 @@ impl Agent {
             in_flight: BTreeMap::new(),
             targets: Vec::new(),
             health: Health::default(),
+            dependencies: Vec::new(),
+            resources: (Resources::default(), Timestamp::default()),
             lag_ms: 0,
             based: false,
             zero_ms: None,
@@ -415,6 +429,12 @@ impl Agent {
 
     fn apply(&mut self, report: Report, placed: Timestamp) -> Merged {
         let growth = self.totals.merge(&report.totals);
+        let mut evidence = Vec::new();
+        self.see_dependencies(&report.dependencies, &mut evidence);
+        self.see_diverted(&growth, &report.health, &mut evidence);
+        if !report.replayed {
+            self.see_resources(report.resources, placed, &mut evidence);
+        }
         let newest = report.at_ms >= self.gauged_ms;
         let mut targets_changed = false;
         if newest {
@@ -433,7 +453,79 @@ impl Agent {
         } else {
             Counted::Base(self.totals.clone())
         };
-        Merged { agent: self.number, placed, agent_ms: report.at_ms, counts, targets_changed }
+        Merged { agent: self.number, placed, agent_ms: report.at_ms, counts, targets_changed, evidence }
+    }
+
+    /// The slot of the pod it stands beside.
+    fn home(&self) -> Option<Slot> {
+        match self.role {
+            Role::Sidecar(slot) => Some(slot),
+            Role::Front => None,
+        }
+    }
+
+    /// Dependencies that were asked again. What was counted before anybody listened is no evidence, and how it is, is.
+    fn see_dependencies(&mut self, dependencies: &[Dependency], evidence: &mut Vec<Evidence>) {
+        let (agent, slot, based) = (self.number, self.home(), self.based);
+        for newer in dependencies {
+            let growth = if let Some(known) = self.dependencies.iter_mut().find(|known| known.name == newer.name) {
+                known.merge(newer)
+            } else if self.dependencies.len() < DEPENDENCIES_MAX {
+                self.dependencies.push(newer.clone());
+                newer.clone()
+            } else {
+                continue;
+            };
+            if growth.checks > 0 {
+                let latency = if based { growth.latency } else { Counts::default() };
+                evidence.push(Evidence::Dependency { agent, slot, name: growth.name, up: growth.up, latency });
+            }
+        }
+    }
+
+    /// What a sidecar was to divert, and how much of it did not arrive.
+    fn see_diverted(&self, growth: &Totals, health: &Health, evidence: &mut Vec<Evidence>) {
+        let Some(home) = self.home().filter(|_| self.based) else { return };
+        let away = growth.admitted.iter().filter(|(key, _)| key.slot != home);
+        let arrived = away.fold(0_u64, |sum, (_, &admitted)| sum.saturating_add(admitted));
+        let undelivered = health.divert_failed.saturating_sub(self.health.divert_failed);
+        if arrived > 0 || undelivered > 0 {
+            evidence.push(Evidence::Diverted { requests: arrived.saturating_add(undelivered), undelivered });
+        }
+    }
+
+    fn see_resources(&mut self, resources: Resources, now: Timestamp, evidence: &mut Vec<Evidence>) {
+        let Some(slot) = self.home() else { return };
+        let (told, at) = &self.resources;
+        let differs = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => (a - b).abs() >= RESOURCE_STEP,
+            (a, b) => a.is_some() != b.is_some(),
+        };
+        let changed =
+            differs(told.cpu_ratio, resources.cpu_ratio) || differs(told.memory_ratio, resources.memory_ratio);
+        let is_known = resources != Resources::default();
+        if !is_known || !(changed || now.since(*at) >= RESOURCES_AGAIN_MS) {
+            return;
+        }
+        self.resources = (resources, now);
+        if let Some(target) = self.targets.iter().find(|target| target.slot == slot) {
+            let (cpu, memory) = (resources.cpu_ratio, resources.memory_ratio);
+            evidence.push(Evidence::Resources { slot, pod: Arc::clone(&target.pod), cpu, memory });
+        }
+    }
+
+    /// As a gate that comes back needs to know it; `None` while its clock is not established.
+    #[must_use]
+    pub fn kept(&self, instance: &Arc<str>) -> Option<KeptAgent> {
+        Some(KeptAgent {
+            agent: self.number,
+            instance: Arc::clone(instance),
+            role: self.role,
+            totals: self.totals.clone(),
+            merged_ms: self.merged_ms,
+            zero_ms: self.zero_ms.filter(|_| self.based)?,
+            gone: self.connection.is_none(),
+        })
     }
 }
 

@@ -111,6 +111,7 @@ impl Gate {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Answer {
+        let before = self.seen_before(name, now);
         let Self { services, ledger, rules, .. } = self;
         let service = services.get_mut(name).ok_or_else(|| no_release(name))?;
         if service.serving == to {
@@ -166,6 +167,9 @@ impl Gate {
             history: service.history.before(now),
         };
         let mut live = Live::begin(record, began, now, effects);
+        for evidence in before {
+            live.feed(Entry::Evidence(evidence), now, effects);
+        }
         for (instance, agent) in agents().filter(|(_, agent)| agent.is_based()) {
             let known = Known {
                 agent: agent.number,

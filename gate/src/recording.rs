@@ -7,6 +7,9 @@
 //!
 //! The live gate and a replay drive the judge through the same function, so they cannot drift apart.
 
+mod evidence;
+mod kept;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +19,10 @@ use blueback_report::wire::proto;
 use blueback_report::{AdmissionKey, Report, Role, SERIES_MAX, Slot, Totals};
 use prost::Message as _;
 
+use self::evidence::WireEvidence;
+use self::kept::WireKept;
+pub use self::kept::{Kept, KeptAgent};
+use crate::evidence::Evidence;
 use crate::records::Vantage;
 use crate::rules_file::RulesFile;
 
@@ -75,6 +82,10 @@ pub enum Entry {
     Resume,
     /// The judge deliberated.
     Deliberated,
+    /// Something was seen that is no count of requests.
+    Evidence(Evidence),
+    /// Everything up to here in one piece: a gate that comes back goes on from the last one.
+    Kept(Box<Kept>),
 }
 
 /// How a release began.
@@ -149,7 +160,8 @@ impl Entry {
     /// Tells the judge.
     pub fn drive(&self, at_ms: u64, judge: &mut Judge) {
         let observation = match self {
-            Self::Began(_) | Self::Agent(_) => return,
+            Self::Began(_) | Self::Agent(_) | Self::Kept(_) => return,
+            Self::Evidence(evidence) => return evidence.drive(at_ms, judge),
             Self::Deliberated => {
                 judge.deliberate(at_ms);
                 return;
@@ -216,6 +228,28 @@ impl Recording {
         Self::from_frames(frames).context("the recording has no beginning")
     }
 
+    /// The frames that follow what was kept last, and that.
+    #[must_use]
+    pub fn last_kept(&self) -> (Option<&Kept>, &[Frame]) {
+        let kept = self.frames.iter().enumerate().rev().find_map(|(place, frame)| match &frame.entry {
+            Entry::Kept(kept) => Some((&**kept, place + 1)),
+            _ => None,
+        });
+        kept.map_or((None, &self.frames[..]), |(kept, next)| (Some(kept), &self.frames[next..]))
+    }
+
+    /// The judge as it was when the recording ended: what was kept last, and what came after it. Where nothing was kept, or by
+    /// another version of the judge, all of it is played to one of these rules.
+    #[must_use]
+    pub fn resume(&self, rules: Rules) -> Judge {
+        let (kept, rest) = self.last_kept();
+        let Some(Ok(mut judge)) = kept.map(Kept::judge) else { return self.replay(rules) };
+        for frame in rest {
+            frame.entry.drive(frame.at_ms, &mut judge);
+        }
+        judge
+    }
+
     /// A judge of these rules that has seen all of it.
     #[must_use]
     pub fn replay(&self, rules: Rules) -> Judge {
@@ -257,11 +291,27 @@ pub fn encode(frames: impl IntoIterator<Item = Frame>) -> Vec<u8> {
     bytes
 }
 
+/// Cuts a piece that begins with what was kept into that frame and the rest.
+#[must_use]
+pub fn split_kept(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    /// Field 13 as a message, and field 1 as a number.
+    const KEPT_KEY: u8 = 13 << 3 | 2;
+    const TIME_KEY: u8 = 1 << 3;
+    let mut rest = piece;
+    let length = prost::decode_length_delimiter(&mut rest).ok()?;
+    let mut content = rest.get(..length)?;
+    if content.first() == Some(&TIME_KEY) {
+        content = &content[1..];
+        prost::encoding::decode_varint(&mut content).ok()?;
+    }
+    (content.first() == Some(&KEPT_KEY)).then(|| piece.split_at(piece.len() - rest.len() + length))
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 struct WireFrame {
     #[prost(uint64, tag = "1")]
     at_ms: u64,
-    #[prost(oneof = "What", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "What", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     what: Option<What>,
 }
 
@@ -289,6 +339,10 @@ enum What {
     Resume(bool),
     #[prost(message, tag = "12")]
     Deliberated(WireDeliberated),
+    #[prost(message, tag = "13")]
+    Kept(WireKept),
+    #[prost(message, tag = "14")]
+    Evidence(WireEvidence),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -499,6 +553,8 @@ fn entry_to_wire(entry: Entry) -> What {
         Entry::Hold { why } => What::Hold(why),
         Entry::Resume => What::Resume(true),
         Entry::Deliberated => What::Deliberated(WireDeliberated::default()),
+        Entry::Evidence(evidence) => What::Evidence(evidence.into()),
+        Entry::Kept(kept) => What::Kept((*kept).into()),
     }
 }
 
@@ -545,6 +601,8 @@ fn from_wire(frame: WireFrame, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         What::Signal(signal) => Entry::Signal { name: signal.name, why: signal.why },
         What::Hold(why) => Entry::Hold { why },
         What::Resume(_) => Entry::Resume,
+        What::Evidence(evidence) => Entry::Evidence(evidence.try_into()?),
+        What::Kept(kept) => Entry::Kept(Box::new(kept.try_into()?)),
         What::Deliberated(times) => {
             let mut at_ms = at_ms;
             frames.push(Frame { at_ms, entry: Entry::Deliberated });

@@ -1,7 +1,8 @@
 //! A release while it is watched: its judge, its recording, its timeline.
 //!
-//! The judge is told everything through one door, [`Live::feed`], which keeps a frame of it; a restarted gate plays the
-//! frames back and has the same judge again, with the same false-alarm budget spent.
+//! The judge is told everything through one door, [`Live::feed`], which keeps a frame of it; every few seconds the judge itself is
+//! kept as well. A restarted gate goes on from there, plays what came after, and has the same judge again, with the same
+//! false-alarm budget spent.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::effect::Effect;
 use crate::figures::Counters;
 use crate::gate::{TICK_MS, WATCHED_CADENCE_MS};
-use crate::recording::{Began, Entry, Frame, Recording};
+use crate::others::Others;
+use crate::recording::{Began, Entry, Frame, Kept, KeptAgent, Recording};
 use crate::records::ReleaseRecord;
 use crate::revert::Revert;
 use crate::rules_file::RulesFile;
@@ -27,6 +29,8 @@ const REFRESH_MS: u64 = 1_000;
 pub(crate) const CATCH_UP_ENTRIES_MAX: usize = 100_000;
 /// Longest silence that is deliberated over afterwards: what was before is past every agent's ring.
 const GAP_MS_MAX: u64 = 600_000;
+/// Time between two moments at which everything is kept: what came after is played in milliseconds.
+const KEEP_MS: u64 = 10_000;
 /// Shares that differ by less are the same: no agent could tell.
 const SHARE_STEP_MIN: f64 = 1e-6;
 
@@ -51,6 +55,14 @@ pub(crate) struct Live {
     allowed: Allowed,
     /// Rules of `alertWhen` that hold and were told.
     alerting: BTreeSet<String>,
+    /// Rules that are only tried, hold, and were told.
+    trying: BTreeSet<String>,
+    /// When everything was kept last, in milliseconds since the switch.
+    kept_ms: u64,
+    /// Something was decided since.
+    keep_soon: bool,
+    /// What it was told of other services.
+    pub(crate) others: Others,
     refreshed: Timestamp,
     changed: bool,
 }
@@ -121,17 +133,21 @@ impl Live {
         let words = &began.rules;
         let rules =
             words.rules().or_else(|_| RulesFile::default().rules()).expect("the judge accepts its own default rules");
-        let watch = Watch { cadence_ms: WATCHED_CADENCE_MS, limits: rules.limits(), routes: rules.routes() };
         let (checkpoints, bake_ms) = (view::checkpoints(&rules), rules.bake_ms());
         let judge = match recording {
-            Some(recording) => recording.replay(rules),
+            Some(recording) => recording.resume(rules),
             None => Judge::new(rules, began.start()),
         };
+        // Blue's history may give limits as well.
+        let routes = judge.rules().routes();
+        let watch = Watch { cadence_ms: WATCHED_CADENCE_MS, limits: judge.limits(), routes };
         let frames = recording.map_or(&[][..], |recording| &recording.frames);
+        let kept = recording.and_then(|recording| recording.last_kept().0).map_or(&[][..], |kept| &kept.agents);
         let introduced = frames.iter().filter_map(|frame| match &frame.entry {
             Entry::Agent(known) => Some(known.agent),
             _ => None,
         });
+        let introduced = introduced.chain(kept.iter().map(|known| known.agent));
         Self {
             id: record.release.id.as_str().into(),
             watch,
@@ -140,6 +156,10 @@ impl Live {
             judge,
             started: Timestamp::from_unix_ms(record.release.started_ms),
             last_ms: frames.last().map_or(0, |frame| frame.at_ms),
+            kept_ms: frames.last().map_or(0, |frame| frame.at_ms),
+            keep_soon: false,
+            others: Others::default(),
+            trying: BTreeSet::new(),
             introduced: introduced.collect(),
             checkpoints,
             bake_ms,
@@ -182,6 +202,21 @@ impl Live {
             self.introduced.insert(known.agent);
         }
         effects.push(Effect::Record { release: Arc::clone(&self.id), frame: Frame { at_ms, entry } });
+    }
+
+    /// It is time to keep everything: some seconds have gone by, or something was decided.
+    pub(crate) fn keep_is_due(&self) -> bool {
+        let is_due = self.keep_soon || self.last_ms >= self.kept_ms + KEEP_MS;
+        is_due && self.catch_up.is_none() && self.revert.is_none()
+    }
+
+    /// Keeps everything.
+    pub(crate) fn keep(&mut self, agents: Vec<KeptAgent>, effects: &mut Vec<Effect>) {
+        (self.kept_ms, self.keep_soon) = (self.last_ms, false);
+        let agents = agents.into_iter().filter(|known| self.introduced.contains(&known.agent)).collect();
+        let kept = Kept { judge: self.judge.save(), agents };
+        let frame = Frame { at_ms: self.last_ms, entry: Entry::Kept(Box::new(kept)) };
+        effects.push(Effect::Record { release: Arc::clone(&self.id), frame });
     }
 
     /// This agent's base is in the recording.
@@ -274,6 +309,7 @@ impl Live {
         self.look_at_shield(share, now, counters);
         self.look_at_verdict(now, counters);
         self.look_at_alerts(now, counters);
+        self.look_at_dry_runs(now, counters);
         findings.done = self.record.release.phase == api::Phase::Passed
             && self.record.release.verdict.pass
             && self.judge.passed().len() >= self.checkpoints
@@ -308,6 +344,20 @@ impl Live {
         }
     }
 
+    fn look_at_dry_runs(&mut self, now: Timestamp, counters: &mut Counters) {
+        let tried = self.judge.dry_runs();
+        if tried.is_empty() && self.trying.is_empty() {
+            return;
+        }
+        let holds: BTreeSet<String> = tried.iter().map(|reason| reason.rule.clone()).collect();
+        let new = tried.iter().filter(|reason| !self.trying.contains(&reason.rule));
+        let new: Vec<String> = new.map(|reason| reason.text.clone()).collect();
+        self.trying = holds;
+        for text in new {
+            self.moment("tried", text, now, counters);
+        }
+    }
+
     fn look_at_shield(&mut self, share: f64, now: Timestamp, counters: &mut Counters) {
         let shield = view::shield(&self.judge);
         if shield == self.record.release.shield {
@@ -328,7 +378,7 @@ impl Live {
             _ => None,
         };
         shield.clone_into(&mut self.record.release.shield);
-        self.changed = true;
+        (self.changed, self.keep_soon) = (true, true);
         if let Some((what, text)) = moment {
             self.moment(what, text, now, counters);
         }
@@ -352,7 +402,7 @@ impl Live {
         let seen = view::verdict(verdict);
         // Numbers alone are no change that must be kept at once; they are told once a second.
         if turned || phase != before {
-            self.changed = true;
+            (self.changed, self.keep_soon) = (true, true);
         }
         if seen != self.record.release.verdict {
             self.record.release.verdict = seen;

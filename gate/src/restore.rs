@@ -114,9 +114,11 @@ impl Gate {
         }
         let mut live = Live::resume(record, &recording);
         live.adopt(service.route.pods.clone());
+        let (kept, after) = recording.last_kept();
         let text = format!(
-            "The gate was restarted; {} frames of the recording are replayed, and {} agents are waited for",
-            recording.frames.len(),
+            "The gate was restarted; it goes on from {}, with {} frames that came after, and {} agents are waited for",
+            if kept.is_some() { "where it was kept last" } else { "the beginning" },
+            after.len(),
             waiting.len()
         );
         live.moment("restarted", text, now, &mut self.counters);
@@ -151,6 +153,20 @@ fn heard(recording: &Recording, started: Timestamp) -> BTreeMap<Arc<str>, Heard>
     let mut agents: BTreeMap<u32, (Arc<str>, Heard)> = BTreeMap::new();
     for frame in &recording.frames {
         match &frame.entry {
+            Entry::Kept(kept) => {
+                let known = kept.agents.iter().map(|known| {
+                    let heard = Heard {
+                        number: known.agent,
+                        role: known.role,
+                        totals: known.totals.clone(),
+                        merged_ms: known.merged_ms,
+                        zero_ms: known.zero_ms,
+                        gone: known.gone,
+                    };
+                    (known.agent, (Arc::clone(&known.instance), heard))
+                });
+                agents = known.collect();
+            }
             Entry::Agent(known) => {
                 let (_, heard) = agents.entry(known.agent).or_insert_with(|| {
                     let zero_ms = i64::MAX;

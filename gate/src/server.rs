@@ -39,6 +39,10 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What comes to the loop.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is an event, and a box would be an allocation a report"
+)]
 pub enum Message {
     /// Something happened.
     Event(Event),

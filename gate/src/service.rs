@@ -8,6 +8,7 @@ use blueback_report::{Role, Route, Slot, Watch};
 use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
+use crate::evidence::{Evidence, Remembered};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::recording::Entry;
@@ -33,6 +34,8 @@ pub(crate) struct Service {
     /// Id of the newest release.
     pub(crate) latest: Option<Arc<str>>,
     pub(crate) history: History,
+    /// How its pods fare.
+    pub(crate) remembered: Remembered,
     pub(crate) pods: Vec<PodState>,
     /// Whose counts are evidence: fixed while a release is watched, else whoever stands best.
     pub(crate) vantage: Vantage,
@@ -55,6 +58,7 @@ impl Service {
             live: None,
             latest: None,
             history: History::default(),
+            remembered: Remembered::default(),
             pods: Vec::new(),
             vantage: Vantage::Sidecars,
             front_expected: now,
@@ -108,6 +112,14 @@ impl Service {
         let telling = connected().any(|(_, agent)| !agent.live && now.since(agent.came) < CATCH_UP_MS_MAX);
         let front = || connected().any(|(_, agent)| agent.role == Role::Front);
         telling || (now < self.front_expected && !front())
+    }
+
+    /// Something was seen that is no count of requests.
+    pub(crate) fn saw(&mut self, evidence: Evidence, at: Timestamp, effects: &mut Vec<Effect>) {
+        self.remembered.note(&evidence, &self.pods);
+        if let Some(live) = &mut self.live {
+            live.feed(Entry::Evidence(evidence), at.max(live.started()), effects);
+        }
     }
 
     /// Growth of an agent of the vantage came in.

@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 
 use crate::event::Stored;
 use crate::gate::RELEASES_KEPT;
-use crate::recording::Recording;
+use crate::recording::{Recording, split_kept};
 use crate::records::{ReleaseRecord, ServiceRecord};
 
 /// Name of the file in the store's folder.
@@ -29,6 +29,11 @@ const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("service
 const RELEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("releases");
 /// By release and number of the piece.
 const RECORDINGS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("recordings");
+/// Where each watched release was when it was kept last, and the number of the piece that follows.
+const KEPT: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("kept");
+/// Pieces before what was kept that are read all the same: a piece is a second at most, and the service's last ten minutes are
+/// drawn from them.
+const PIECES_BEFORE: u64 = 900;
 /// Pieces and bytes of each recording.
 const SIZES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("recording_sizes");
 
@@ -39,7 +44,8 @@ pub struct Batch {
     pub services: Vec<ServiceRecord>,
     /// Releases, newest state last.
     pub releases: Vec<ReleaseRecord>,
-    /// Pieces of recordings, as [`crate::recording::encode`] writes them, by release.
+    /// Pieces of recordings, as [`crate::recording::encode`] writes them, by release. One that begins with what was kept
+    /// replaces what was kept before.
     pub recordings: Vec<(Arc<str>, Vec<u8>)>,
 }
 
@@ -107,6 +113,7 @@ impl RedbStore {
         write.open_table(RELEASES)?;
         write.open_table(RECORDINGS)?;
         write.open_table(SIZES)?;
+        write.open_table(KEPT)?;
         write.commit()?;
         Ok(Self { database, room })
     }
@@ -130,7 +137,7 @@ impl Store for RedbStore {
         stored.releases.sort_by_key(|record| record.release.started_ms);
         for record in stored.releases.iter().filter(|record| record.release.ended_ms.is_none()) {
             let id = record.release.id.as_str();
-            if let Some(bytes) = self.recording(id)? {
+            if let Some(bytes) = self.to_go_on(id)? {
                 match Recording::decode(&bytes) {
                     Ok(recording) => stored.recordings.push((id.into(), recording)),
                     // The gate goes on without it, and says so in the release's timeline.
@@ -155,15 +162,28 @@ impl Store for RedbStore {
             }
             let mut recordings = write.open_table(RECORDINGS)?;
             let mut sizes = write.open_table(SIZES)?;
+            let mut kept = write.open_table(KEPT)?;
             for (release, bytes) in &batch.recordings {
                 let (pieces, size) = sizes.get(&**release)?.map_or((0, 0), |row| row.value());
+                let mut bytes = bytes.as_slice();
+                if let Some((frame, rest)) = split_kept(bytes) {
+                    kept.insert(&**release, (pieces, frame))?;
+                    bytes = rest;
+                }
+                if bytes.is_empty() {
+                    continue;
+                }
                 if size + bytes.len() as u64 > self.room.0 {
                     without_room += bytes.len() as u64;
                     continue;
                 }
-                recordings.insert((&**release, pieces), bytes.as_slice())?;
+                recordings.insert((&**release, pieces), bytes)?;
                 sizes.insert(&**release, (pieces + 1, size + bytes.len() as u64))?;
             }
+        }
+        for record in batch.releases.iter().filter(|record| record.release.ended_ms.is_some()) {
+            // Nobody goes on with it.
+            write.open_table(KEPT)?.remove(record.release.id.as_str())?;
         }
         if batch.releases.iter().any(|record| record.release.ended_ms.is_some()) {
             prune(&write, self.room.1)?;
@@ -179,6 +199,38 @@ impl Store for RedbStore {
             bytes.extend_from_slice(row?.1.value());
         }
         Ok((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl RedbStore {
+    /// What a gate needs to go on with a release: how it began, where it was when it was kept last, and what came after. Where
+    /// nothing was kept that this version understands, all of it.
+    fn to_go_on(&self, release: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let read = self.database.begin_read()?;
+        let kept = read.open_table(KEPT)?;
+        let Some(row) = kept.get(release)? else { return self.recording(release) };
+        let (next, frame) = row.value();
+        let recordings = read.open_table(RECORDINGS)?;
+        let piece = |number: u64| recordings.get((release, number));
+        let mut bytes = Vec::new();
+        if let Some(first) = piece(0)? {
+            bytes.extend_from_slice(first.value());
+        }
+        for number in next.saturating_sub(PIECES_BEFORE).max(1)..next {
+            if let Some(before) = piece(number)? {
+                bytes.extend_from_slice(before.value());
+            }
+        }
+        bytes.extend_from_slice(frame);
+        for row in recordings.range((release, next.max(1))..=(release, u64::MAX))? {
+            bytes.extend_from_slice(row?.1.value());
+        }
+        let is_understood = |recording: &Recording| recording.last_kept().0.is_some_and(|kept| kept.judge().is_ok());
+        if Recording::decode(&bytes).is_ok_and(|recording| is_understood(&recording)) {
+            return Ok(Some(bytes));
+        }
+        tracing::warn!(release, "What was kept is not understood, so all of the recording is read");
+        self.recording(release)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) fn nothing_yet() -> api::Verdict {
         requests_needed: None,
         pod: None,
         since_ms: None,
+        pods: None,
+        change: None,
     }
 }
 
@@ -92,6 +94,8 @@ fn because(view: &mut api::Verdict, reason: &Reason) {
     view.requests_needed = reason.requests_needed;
     view.pod.clone_from(&reason.pod);
     view.since_ms = Some(reason.since_ms);
+    view.pods = Some(reason.pods);
+    view.change = (!reason.change.is_empty()).then(|| reason.change.clone());
 }
 
 /// JSON has no word for what is not finite.
@@ -113,6 +117,10 @@ fn criterion(view: CriterionView) -> api::Criterion {
     api::Criterion {
         rule: view.words,
         list: view.list.to_owned(),
+        checkpoint: view.checkpoint,
+        standing: view.standing.to_owned(),
+        dry_run: view.dry_run,
+        text: view.text,
         kind: if view.kind == "for" { "persistent" } else { view.kind }.to_owned(),
         candidate: tally(view.green),
         baseline: tally(view.blue),

@@ -1,6 +1,7 @@
 //! The gate from outside: stories told in values, the store, and the real server over a socket.
 
 mod api;
+mod evidence;
 mod ledger;
 mod restart;
 mod script;

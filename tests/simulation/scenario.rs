@@ -97,6 +97,10 @@ impl Scenario {
             8 => {
                 Self { after_ms: 60 * S, ..Self::calm("hang", Harm::Hang { from_ms }, Ending::Revert, high.min(300.0)) }
             }
+            10 if random.chance(0.5) => {
+                let harm = Harm::Ongoing { part: *random.pick(&[1.0, 0.5]), before_ms: 20 * S };
+                Self { after_ms: 40 * S, ..Self::calm("ongoing", harm, Ending::NoRevert, high) }
+            }
             9 | 10 => {
                 let part = *random.pick(&[1.0, 0.5, 0.2]);
                 Self {

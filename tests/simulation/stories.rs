@@ -80,6 +80,16 @@ fn a_fifth_of_the_requests_is_slow() {
 }
 
 #[test]
+fn a_switch_in_the_middle_of_a_fault_of_both_is_held() {
+    for (seed, part) in (0..SEEDS).zip([1.0, 0.5, 0.3].into_iter().cycle()) {
+        let harm = Harm::Ongoing { part, before_ms: 20_000 };
+        let story = world::run(&Scenario { ending: Ending::NoRevert, ..at_100(harm, 0) }, seed);
+        assert!(story.broken.is_empty(), "seed {seed}: {:?}", story.broken);
+        assert!(matches!(&*story.verdict, "hold" | "suspect"), "seed {seed}, {part}: {story:#?}");
+    }
+}
+
+#[test]
 fn a_gate_that_restarts_has_the_same_evidence_to_the_last_bit() {
     for seed in 0..3 {
         let scenario = at_100(Harm::Errors { part: 0.06, from_ms: 2_000 }, 1);

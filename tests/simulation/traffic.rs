@@ -19,6 +19,8 @@ pub(crate) enum Harm {
     Hang { from_ms: u64 },
     /// Both fail alike.
     Shared { part: f64, from_ms: u64 },
+    /// Both fail alike, and did so for this long before the switch.
+    Ongoing { part: f64, before_ms: u64 },
     /// One of green's pods fails all it gets.
     BadPod { pod: usize, from_ms: u64 },
     /// Blue is not ready from `blue_ms` on, and green fails from `from_ms` on.
@@ -29,7 +31,7 @@ impl Harm {
     /// When it begins.
     pub(crate) const fn begins_ms(self) -> u64 {
         match self {
-            Self::None => 0,
+            Self::None | Self::Ongoing { .. } => 0,
             Self::Errors { from_ms, .. }
             | Self::Burst { from_ms, .. }
             | Self::Slow { from_ms, .. }
@@ -64,6 +66,8 @@ pub(crate) struct Traffic {
     pub(crate) noise: f64,
     pub(crate) harm: Harm,
     pub(crate) candidate: Slot,
+    /// When it is asked for.
+    pub(crate) planned_us: u64,
     /// When the switch happens, in microseconds of virtual time.
     pub(crate) switch_us: u64,
     /// No request arrives at or after this time.
@@ -121,6 +125,7 @@ impl Traffic {
                 green && since(from_ms) && !since(from_ms + for_ms) && harmed(part)
             }
             Harm::Shared { part, from_ms } => since(from_ms) && harmed(part),
+            Harm::Ongoing { part, before_ms } => now_us + before_ms * 1_000 >= self.planned_us && harmed(part),
             Harm::BadPod { pod: bad, from_ms } => green && pod == bad && since(from_ms),
             Harm::Slow { part, from_ms, latency_ms } => {
                 if green && since(from_ms) && harmed(part) {

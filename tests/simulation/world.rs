@@ -107,6 +107,7 @@ impl World {
             noise: if matches!(scenario.harm, Harm::Burst { .. }) { 0.0 } else { 0.0005 },
             harm: scenario.harm,
             candidate: scenario.candidate,
+            planned_us: scenario.before_ms * 1_000,
             switch_us: NOT_YET_US,
             end_us: (scenario.before_ms + scenario.after_ms) * 1_000,
         };
@@ -369,7 +370,9 @@ impl World {
         if matches!(self.scenario.harm, Harm::BlueDown { .. }) && matches!(&*view.shield, "shielded" | "probing") {
             broken.push(format!("{at_ms} ms: shielded towards a blue that is not ready"));
         }
-        if matches!(self.scenario.harm, Harm::None | Harm::Shared { .. } | Harm::BlueDown { .. }) && self.reverted {
+        if matches!(self.scenario.harm, Harm::None | Harm::Shared { .. } | Harm::Ongoing { .. } | Harm::BlueDown { .. })
+            && self.reverted
+        {
             broken.push(format!("{at_ms} ms: {}", view.verdict.text));
         }
         if self.scenario.name == "silence" && verdict == "pass" {

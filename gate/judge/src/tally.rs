@@ -11,6 +11,7 @@ use std::sync::Arc;
 use blueback_report::{AdmissionKey, Age, Counts, Measure, Role, Slot, Totals};
 
 use crate::metric::{All, Bad, Cell, Metric, crosses, is_counted};
+use crate::observation::PodState;
 
 /// Green pods told apart; further ones share the last place.
 pub(crate) const PODS_MAX: usize = 256;
@@ -233,12 +234,14 @@ impl Tally {
     }
 
     /// The pods of green, all of them: the others are gone, so nothing is to be learnt from leaving them out.
-    pub(crate) fn see_pods<'a>(&mut self, present: impl Iterator<Item = &'a Arc<str>> + Clone) {
-        if present.clone().next().is_none() {
+    pub(crate) fn see_pods(&mut self, present: &[PodState]) {
+        let candidate = self.candidate;
+        let of_green = || present.iter().filter(|pod| pod.slot == candidate);
+        if of_green().next().is_none() {
             return;
         }
         for pod in &mut self.pods {
-            pod.is_used &= present.clone().any(|name| *name == pod.name);
+            pod.is_used &= of_green().any(|known| known.pod == pod.name);
         }
     }
 

@@ -113,7 +113,8 @@ pub struct Moment {
     pub after_ms: u64,
     /// What: `switched`, `shielded`, `probing`, `opened`, `shared`, `held`, `proven`, `diverted`, `reverted`, `verified`,
     /// `released`, `announced`, `passed`, `inconclusive`, `resumed`, `signal`, `failed`, `stepped`, `superseded`,
-    /// `suspect` (harm is seen, but there is no shield), `alert`, `done`, `restarted` (the gate was).
+    /// `suspect` (harm is seen, but there is no shield), `alert`, `tried` (a rule that is only tried
+    /// holds), `done`, `restarted` (the gate was).
     pub what: String,
     /// The story for people.
     pub text: String,
@@ -136,7 +137,7 @@ pub struct Verdict {
     pub value: Option<f64>,
     /// What the rule allows.
     pub limit: Option<f64>,
-    /// Unit of both: `ratio`, `ms` or `count`.
+    /// Unit of both: `ratio`, `ms`, `count` or `value`.
     pub unit: Option<String>,
     /// ln E.
     pub evidence: Option<f64>,
@@ -150,6 +151,12 @@ pub struct Verdict {
     pub pod: Option<String>,
     /// Since when, in milliseconds since the switch.
     pub since_ms: Option<u64>,
+    /// Pods of the candidate that were seen.
+    #[serde(default)]
+    pub pods: Option<u32>,
+    /// What will change the verdict.
+    #[serde(default)]
+    pub change: Option<String>,
 }
 
 /// The verdict on a release, and where the release is in its life.
@@ -186,15 +193,27 @@ pub struct Criterion {
     pub rule: String,
     /// `revert`, `pass` or `alert`.
     pub list: String,
-    /// `proven`, `persistent`, `pass`, `signal` or `pods`.
+    /// The checkpoint that it belongs to, where it is one's own.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
+    /// `proven`, `persistent`, `pass`, `signal`, `cascade` or `state`.
     pub kind: String,
+    /// `holds`, `quiet`, `no data` or `not applicable`.
+    #[serde(default)]
+    pub standing: String,
+    /// It is shown and never acts.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What is seen, for people.
+    #[serde(default)]
+    pub text: String,
     /// Counted requests of the candidate and the bad ones among them.
     pub candidate: Tally,
     /// The same of the baseline.
     pub baseline: Tally,
     /// The rule's limit.
     pub limit: f64,
-    /// Unit of value and limit: `ratio`, `ms` or `count`.
+    /// Unit of value and limit: `ratio`, `ms`, `count` or `value`.
     pub unit: String,
     /// ln E, for rules that are proven.
     pub evidence: Option<f64>,

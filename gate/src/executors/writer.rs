@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
-use crate::recording::{Frame, encode};
+use crate::recording::{Entry, Frame, encode};
 use crate::records::{ReleaseRecord, ServiceRecord};
 use crate::store::{Batch, Store};
 
@@ -87,6 +87,8 @@ impl Writer {
 struct Pending {
     services: BTreeMap<String, ServiceRecord>,
     releases: BTreeMap<String, ReleaseRecord>,
+    /// Pieces that are complete, in order.
+    pieces: Vec<(Arc<str>, Vec<u8>)>,
     frames: BTreeMap<Arc<str>, Vec<Frame>>,
     count: usize,
     then: Vec<Then>,
@@ -99,7 +101,12 @@ impl Pending {
         match write {
             Write::Frame(release, frame) => {
                 self.count += 1;
-                self.frames.entry(release).or_default().push(frame);
+                let frames = self.frames.entry(Arc::clone(&release)).or_default();
+                // What is kept begins a piece, so that the store can tell.
+                if matches!(frame.entry, Entry::Kept(_)) && !frames.is_empty() {
+                    self.pieces.push((release, encode(std::mem::take(frames))));
+                }
+                frames.push(frame);
             }
             Write::Service(record) => drop(self.services.insert(record.name.clone(), record)),
             Write::Release(record) => drop(self.releases.insert(record.release.id.clone(), *record)),
@@ -162,6 +169,7 @@ impl Desk {
         let mut batch = std::mem::take(&mut self.failed);
         batch.services.extend(pending.services.into_values());
         batch.releases.extend(pending.releases.into_values());
+        batch.recordings.extend(pending.pieces);
         batch.recordings.extend(pending.frames.into_iter().map(|(release, frames)| (release, encode(frames))));
         let result = if batch.is_empty() {
             Ok(())

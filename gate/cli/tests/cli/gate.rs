@@ -138,6 +138,8 @@ pub(crate) fn release(phase: Phase, revision: u64, text: &str) -> Release {
             requests_needed: None,
             pod: None,
             since_ms: None,
+            pods: None,
+            change: None,
         },
         shield: "open".to_owned(),
         started_ms: 1_795_472_369_000,

@@ -8,7 +8,7 @@ use crate::statistics::decision::{BLUE_LEVEL, Decision, Known, decide};
 use crate::statistics::relative::{RelBernoulli, Sides};
 use crate::tally::{Pod, Samples};
 
-/// Latency rules do not count the first three seconds after the switch towards a revert: cold caches and compilers warm
+/// Latency rules do not count the first three seconds after a step of traffic towards a revert: cold caches and compilers warm
 /// up, and a hang is still proven within five. The shield does not wait, as it can be lifted.
 pub(crate) const WARM_UP_MS: u64 = 3_000;
 /// Fewer pods cannot outvote one.
@@ -134,7 +134,7 @@ impl Proven {
         requests: u64,
         blue_is_ready: bool,
     ) {
-        if start_ms < step_ms + self.warm_up_ms {
+        if self.warm_up_ms > 0 && start_ms < step_ms + self.warm_up_ms {
             return;
         }
         let seconds = (end_ms - start_ms) as f64 / 1_000.0;

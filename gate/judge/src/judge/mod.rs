@@ -353,7 +353,7 @@ impl Judge {
     }
 
     fn see_pods(&mut self, pods: &[PodState]) {
-        self.tally.see_pods(pods.iter().filter(|pod| pod.slot == self.candidate).map(|pod| &pod.pod));
+        self.tally.see_pods(pods);
         let known = self.tally.pods();
         self.pod_shields.drop_gone(|pod| known.get(pod).is_some_and(|pod| !pod.is_used));
         let count = |slot: Slot, ready: bool| {

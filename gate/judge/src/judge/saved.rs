@@ -16,7 +16,8 @@ saved!(Allowance { all, pods });
 saved!(Spec { revert_when, pass_when, alert_when, bake, decide_within, checkpoints, false_alarms, profile });
 
 impl Judge {
-    /// Everything it knows. About a kilobyte for each pod; [`Judge::load`] goes on from it.
+    /// Everything it knows: about three kilobytes for each pod of a release with a dozen rules, whatever its age.
+    /// [`Judge::load`] goes on from it.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

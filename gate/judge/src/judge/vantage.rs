@@ -166,7 +166,7 @@ fn a_healthy_switch_passes() {
 fn a_shield_that_does_not_arrive_is_lifted() {
     // A fifth of green fails: too little to be proven at once.
     let answer = |slot: Slot, now_ms: u64| {
-        if slot == Slot::Green && now_ms / 100 % 5 == 0 { Outcome::ServerError } else { Outcome::Ok }
+        if slot == Slot::Green && (now_ms / 100).is_multiple_of(5) { Outcome::ServerError } else { Outcome::Ok }
     };
     let played = play(&Scene { answer, delivers: |_| false, until_ms: 5_000, ..Scene::default() });
     let raised = played.at("shielded").expect("it is raised");

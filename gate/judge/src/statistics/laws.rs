@@ -137,3 +137,39 @@ fn extreme_counts_stay_finite() {
     }
     assert!(bad.log_e().is_finite());
 }
+
+#[test]
+fn a_planned_step_of_traffic_is_a_likely_start() {
+    // Ten minutes of health, a step, and an outage that comes with it.
+    let blocks_until_fired = |mut bet: BlockBet, steps: bool| {
+        for _ in 0..1_200 {
+            bet.block(0.5, 25.0, 0.0, 0.0);
+        }
+        if steps {
+            bet.step();
+        }
+        (1..).find(|_| {
+            bet.block(0.25, 25.0, 25.0, 0.0);
+            bet.fires()
+        })
+    };
+    let with = blocks_until_fired(BlockBet::new(0.05, 1.25e-4).with_steps(), true);
+    let without = blocks_until_fired(BlockBet::new(0.05, 1.25e-4), false);
+    assert_eq!((with, without), (Some(6), Some(9)));
+}
+
+#[test]
+fn steps_spend_no_more_than_there_is() {
+    let hits = reached(400, |random| {
+        let mut bet = BlockBet::new(0.05, 1e-3).with_steps();
+        (0..400).fold(f64::MIN, |most, block| {
+            if block % 20 == 19 {
+                bet.step();
+            }
+            let x = random.binomial(25, 0.05);
+            bet.block(0.25, 25.0, x, 0.0);
+            most.max(bet.log_e())
+        })
+    });
+    assert!(hits <= 58, "{hits} of 400");
+}

@@ -39,10 +39,10 @@ impl Down {
 
     pub(super) fn hear(&mut self, now_ms: u64, candidate: Slot, observation: &Observation<'_>) {
         match observation {
-            Observation::Dependency { agent, slot, name, up, .. } if **name == *self.name => {
-                if self.agents.len() < AGENTS_MAX || self.agents.contains_key(agent) {
-                    self.agents.insert(*agent, (Side::of(*slot, candidate), *up, now_ms));
-                }
+            Observation::Dependency { agent, slot, name, up, .. }
+                if **name == *self.name && (self.agents.len() < AGENTS_MAX || self.agents.contains_key(agent)) =>
+            {
+                self.agents.insert(*agent, (Side::of(*slot, candidate), *up, now_ms));
             }
             Observation::AgentGone { agent } => drop(self.agents.remove(agent)),
             _ => (),

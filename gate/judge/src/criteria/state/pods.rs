@@ -86,9 +86,12 @@ struct Known {
     loop_base: u32,
     loop_since_ms: u64,
     looping: bool,
+    /// It stood among the pods of its slot, and does not any more.
+    listed: bool,
+    gone: bool,
 }
 
-crate::save::saved!(Known { base, seen, changed_ms, loop_base, loop_since_ms, looping });
+crate::save::saved!(Known { base, seen, changed_ms, loop_base, loop_since_ms, looping, listed, gone });
 
 /// Any pod in trouble.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,10 +119,13 @@ impl Trouble {
                 }
             }
             Observation::Pods { pods } if self.told => {
-                // A pod that is gone is nobody's trouble any more.
-                self.pods.retain(|(side, name), _| {
-                    pods.iter().any(|pod| pod.pod == *name && Side::of(Some(pod.slot), candidate) == *side)
-                });
+                // A pod that is gone is nobody's trouble any more; one that is not listed yet may be.
+                for ((side, name), known) in &mut self.pods {
+                    let is_listed =
+                        pods.iter().any(|pod| pod.pod == *name && Side::of(Some(pod.slot), candidate) == *side);
+                    known.gone = known.listed && !is_listed;
+                    known.listed |= is_listed;
+                }
             }
             _ => (),
         }
@@ -128,7 +134,10 @@ impl Trouble {
     fn note(&mut self, now_ms: u64, candidate: Slot, fate: &PodFate, is_first: bool) {
         let key = (Side::of(Some(fate.slot), candidate), Arc::clone(&fate.pod));
         if self.pods.len() >= PODS_MAX && !self.pods.contains_key(&key) {
-            return;
+            self.pods.retain(|_, known| !known.gone);
+            if self.pods.len() >= PODS_MAX {
+                return;
+            }
         }
         let counted = match self.kind {
             TroubleKind::OutOfMemory => fate.out_of_memory,
@@ -156,7 +165,7 @@ impl Trouble {
             return sights;
         }
         let mut worst: Option<(&Arc<str>, u32)> = None;
-        for ((side, name), known) in &self.pods {
+        for ((side, name), known) in self.pods.iter().filter(|(_, known)| !known.gone) {
             let times = known.seen - known.base;
             let is_recent = known.changed_ms.is_some_and(|at| now_ms.saturating_sub(at) < TROUBLE_MS);
             let is_bad = match self.kind {
