@@ -180,7 +180,7 @@ pub struct Flags {
     /// Front: the slot that serves until the gate says otherwise
     #[arg(long, env = "BLUEBACK_AGENT_SERVING", value_name = "blue|green")]
     pub serving: Option<String>,
-    /// URL of the gate, such as https://blueback-gate.blueback.svc:7070
+    /// URL of the gate, such as `https://blueback-gate.blueback.svc:7070`
     #[arg(long, env = "BLUEBACK_AGENT_GATE", value_name = "URL")]
     pub gate: Option<String>,
     /// File with the certificates (PEM) that vouch for an https gate, read again for each stream
