@@ -71,6 +71,12 @@ impl Metrics {
         families.extend([
             in_flight(&report),
             family(
+                "blueback_agent_build_info",
+                "1, with the version.",
+                MetricType::GAUGE,
+                vec![gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+            ),
+            family(
                 "blueback_agent_backend_ready",
                 "Whether the backend answers its probe.",
                 MetricType::GAUGE,

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use crate::gate::ServiceConfig;
 use crate::rules_file::RulesFile;
+use crate::tell::{TellArgs, TellConfig};
 
 /// Port of the API unless told otherwise.
 pub const PORT: u16 = 7070;
@@ -30,6 +31,8 @@ pub struct Config {
     /// What calls that change something must bring as `Authorization: Bearer`. Required when the API can be reached
     /// from other machines.
     pub token: Option<String>,
+    /// Whom to tell what becomes of releases.
+    pub tell: TellConfig,
 }
 
 impl Default for Config {
@@ -41,6 +44,7 @@ impl Default for Config {
             rules: RulesFile::default(),
             services: Vec::new(),
             token: None,
+            tell: TellConfig::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ impl Config {
         if let Err(errors) = self.rules.rules() {
             wrong.extend(errors.iter().map(ToString::to_string));
         }
+        wrong.extend(self.rules.wrong_signals());
         if wrong.is_empty() {
             return Ok(());
         }
@@ -116,6 +121,9 @@ pub struct Args {
     /// Serve nothing: drill the judge, ask the gate whose /ready is at this URL, and end with 0 when both are well.
     #[arg(long, env = "BLUEBACK_GATE_SELF_CHECK", value_name = "URL")]
     self_check: Option<String>,
+    // Last, as its heading would go on over what follows.
+    #[command(flatten)]
+    tell: TellArgs,
 }
 
 /// How to log.
@@ -159,6 +167,7 @@ impl Args {
                 }
             }
         }
+        config.tell = self.tell.read(&mut wrong);
         for word in self.services {
             let serving = match word.split_once('=') {
                 Some((name, "blue")) => Some((name, blueback_report::Slot::Blue)),

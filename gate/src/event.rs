@@ -98,6 +98,15 @@ pub enum Command {
         /// Its share.
         share: Option<f64>,
     },
+    /// The same, unless the newest release of the service is of this revision already.
+    SwitchOnce {
+        /// The slot.
+        to: Slot,
+        /// Its share.
+        share: Option<f64>,
+        /// What is released; not empty.
+        revision: String,
+    },
     /// Take the release back.
     Revert {
         /// Why; not empty.
@@ -118,6 +127,13 @@ pub enum Command {
         /// The signal's name.
         name: String,
         /// What happened.
+        why: String,
+    },
+    /// What raised a signal is over. It is written down; what rules have made of the signal stays.
+    SignalOver {
+        /// The signal's name.
+        name: String,
+        /// What is over.
         why: String,
     },
 }

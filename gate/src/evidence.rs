@@ -114,7 +114,7 @@ impl Evidence {
 }
 
 /// Of its processor and its memory, what a pod uses.
-type Usage = (Option<f64>, Option<f64>);
+pub type Usage = (Option<f64>, Option<f64>);
 
 /// How things are with a service, for a release that begins later.
 #[derive(Debug, Default)]
@@ -155,6 +155,17 @@ impl Remembered {
         self.resources.retain(|key, _| is_there(key));
     }
 
+    /// What those of these pods that are of this slot use, on average.
+    pub(crate) fn usage(&self, slot: Slot, pods: &[PodState]) -> Usage {
+        let pods = pods.iter().filter(|pod| pod.slot == slot);
+        let used: Vec<_> = pods.filter_map(|pod| self.resources.get(&(slot, Arc::clone(&pod.pod)))).collect();
+        let mean = |of: fn(&Usage) -> Option<f64>| {
+            let known: Vec<_> = used.iter().filter_map(|usage| of(usage)).collect();
+            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+        };
+        (mean(|usage| usage.0), mean(|usage| usage.1))
+    }
+
     /// How it is now.
     pub(crate) fn now(&self) -> Vec<Evidence> {
         let fates = (!self.fates.is_empty()).then(|| Evidence::Fates(self.fates.values().cloned().collect()));
@@ -185,9 +196,13 @@ mod tests {
         let usage = |cpu| Evidence::Resources { slot: Slot::Green, pod: "gone".into(), cpu: Some(cpu), memory: None };
         let mut remembered = Remembered::default();
         assert_eq!(remembered.now(), []);
+        let state = |pod: &str| PodState { slot: Slot::Green, pod: pod.into(), ready: true };
+        assert_eq!(remembered.usage(Slot::Green, &[state("gone")]), (None, None));
         remembered.note(&Evidence::Fates(vec![fate(1)]), &[]);
         remembered.note(&Evidence::Fates(vec![fate(2)]), &[]);
         remembered.note(&usage(0.5), &[]);
+        assert_eq!(remembered.usage(Slot::Green, &[state("gone"), state("silent")]), (Some(0.5), None));
+        assert_eq!(remembered.usage(Slot::Blue, &[state("gone")]), (None, None));
         remembered.note(&usage(0.6), &[]);
         assert_eq!(remembered.now(), [Evidence::Fates(vec![fate(2)]), usage(0.6)]);
         remembered.keep(&[PodState { slot: Slot::Green, pod: Arc::clone(&pod), ready: true }]);

@@ -130,7 +130,7 @@ impl Gate {
             Event::AgentInvalid { .. } => self.counters.drop_one(Dropped::Invalid),
             Event::AgentGone { connection } => self.gone(connection, now, &mut effects),
             Event::Operator { ticket, service, command, by } => {
-                let waits = matches!(command, Command::Switch { .. })
+                let waits = matches!(command, Command::Switch { .. } | Command::SwitchOnce { .. })
                     && self.waiting.len() < SWITCHES_WAITING_MAX
                     && self.services.get(&service).is_some_and(|known| known.is_gathering(&self.ledger, now));
                 let wish = Wish { ticket, service, command, by };
@@ -385,6 +385,7 @@ impl Gate {
                 }
             } else if live.revert.is_none() {
                 live.feed(Entry::Deliberated, now, effects);
+                live.weigh(now);
             }
         }
         let waiting = std::mem::take(&mut self.waiting);
@@ -473,6 +474,16 @@ impl Gate {
         let Some(mut live) = service.live.take() else { return };
         live.record.release.phase = phase;
         live.record.release.ended_ms = Some(now.unix_ms());
+        match phase {
+            api::Phase::Reverted => service.endings.reverted += 1,
+            api::Phase::Done => service.endings.passed += 1,
+            api::Phase::Superseded => service.endings.superseded += 1,
+            api::Phase::Watching
+            | api::Phase::Passed
+            | api::Phase::Reverting
+            | api::Phase::Held
+            | api::Phase::Inconclusive => {}
+        }
         if matches!(phase, api::Phase::Done | api::Phase::Superseded) {
             service.serving = live.candidate();
         }
@@ -581,6 +592,9 @@ fn evidence(live: &Live, service: &Service, now: Timestamp) -> api::Evidence {
         now_ms: now.since(live.started()),
         criteria: view::criteria(live.judge()),
         series: service.history.points(live.started(), live.candidate()),
+        weighings: live.course.weighings(),
+        candidate: live.course.sum(live.candidate()),
+        baseline: live.course.sum(live.candidate().other()),
     }
 }
 

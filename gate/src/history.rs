@@ -1,6 +1,7 @@
 //! The last ten minutes of a service, by the second: what a release's judge calibrates on, and what a page draws.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 
 use blueback_report::{Counts, Slot, Totals, buckets};
 
@@ -25,6 +26,24 @@ struct Second {
     unix_s: u64,
     green_share: f64,
     growth: Totals,
+    /// What is drawn of it, blue and green: summed up once, as whoever looks at a release looks at all of it every second.
+    drawn: OnceLock<[api::PointSide; 2]>,
+}
+
+impl Second {
+    fn new(unix_s: u64, green_share: f64) -> Self {
+        Self { unix_s, green_share, growth: Totals::default(), drawn: OnceLock::new() }
+    }
+
+    fn grow(&mut self, growth: &Totals) {
+        add(&mut self.growth, growth);
+        self.drawn = OnceLock::new();
+    }
+
+    fn side(&self, slot: Slot) -> api::PointSide {
+        let drawn = self.drawn.get_or_init(|| [Slot::Blue, Slot::Green].map(|slot| side(&self.growth, slot)));
+        drawn[slot as usize].clone()
+    }
 }
 
 impl History {
@@ -32,7 +51,9 @@ impl History {
     pub(crate) fn add(&mut self, at: Timestamp, growth: &Totals) {
         let unix_s = at.unix_ms() / 1_000;
         let Some(newest) = self.seconds.back().map(|second| second.unix_s) else {
-            self.seconds.push_back(Second { unix_s, green_share: 0.0, growth: growth.clone() });
+            let mut second = Second::new(unix_s, 0.0);
+            second.grow(growth);
+            self.seconds.push_back(second);
             return;
         };
         if unix_s > newest {
@@ -47,12 +68,12 @@ impl History {
             }
             for second in (unix_s..oldest).rev() {
                 let green_share = self.seconds.front().map_or(0.0, |second| second.green_share);
-                self.seconds.push_front(Second { unix_s: second, green_share, growth: Totals::default() });
+                self.seconds.push_front(Second::new(second, green_share));
             }
         }
         let oldest = self.seconds.front().map_or(unix_s, |second| second.unix_s);
         if let Some(second) = self.seconds.get_mut((unix_s - oldest) as usize) {
-            add(&mut second.growth, growth);
+            second.grow(growth);
         }
     }
 
@@ -69,7 +90,7 @@ impl History {
         let first = unix_s.saturating_sub(HISTORY_SECONDS - 1);
         let next = self.seconds.back().map_or(unix_s, |newest| newest.unix_s + 1).max(first);
         for unix_s in next..=unix_s {
-            self.seconds.push_back(Second { unix_s, green_share, growth: Totals::default() });
+            self.seconds.push_back(Second::new(unix_s, green_share));
         }
         while self.seconds.front().is_some_and(|oldest| oldest.unix_s < first) {
             self.seconds.pop_front();
@@ -125,21 +146,10 @@ impl History {
                     Slot::Green => second.green_share,
                     Slot::Blue => 1.0 - second.green_share,
                 },
-                candidate: side(&second.growth, candidate),
-                baseline: side(&second.growth, candidate.other()),
+                candidate: second.side(candidate),
+                baseline: second.side(candidate.other()),
             })
             .collect()
-    }
-
-    /// Latencies and outcomes of the last ten seconds of one slot.
-    #[must_use]
-    pub(crate) fn latest(&self, slot: Slot, now: Timestamp) -> api::PointSide {
-        let first = (now.unix_ms() / 1_000).saturating_sub(RATE_SECONDS);
-        let mut sum = Totals::default();
-        for second in self.seconds.iter().rev().take_while(|second| second.unix_s >= first) {
-            add(&mut sum, &second.growth);
-        }
-        side(&sum, slot)
     }
 }
 
@@ -212,6 +222,16 @@ mod tests {
         history.touch(at(9_999), 1.0);
         assert_eq!(history.before(at(9_999)).iter().map(Totals::ended).sum::<u64>(), 0);
         assert_eq!(history.seconds.len(), HISTORY_SECONDS as usize);
+    }
+
+    #[test]
+    fn what_is_late_is_drawn_all_the_same() {
+        let mut history = History::default();
+        history.add(at(1_000), &growth(1));
+        let requests = |history: &History| history.points(at(1_000), Slot::Green)[0].candidate.requests;
+        assert_eq!(requests(&history), 1);
+        history.add(at(1_000), &growth(2));
+        assert_eq!(requests(&history), 3);
     }
 
     #[test]

@@ -3,24 +3,33 @@
 //! [`Gate`] is the event loop as plain data: [`Event`]s in, [`Effect`]s out, the time a parameter. Around it stand the
 //! things that touch the world: [`Server`] with its intake, its HTTP API and its executors, and the store.
 
+pub mod anonymise;
 pub mod api;
+pub mod charts;
 pub mod clock;
 pub mod config;
+mod course;
 pub mod effect;
 pub mod event;
 pub mod evidence;
 pub mod executors;
+pub mod exposition;
 pub mod figures;
 pub mod gate;
+pub mod hear;
 mod history;
+pub mod incident;
 pub mod intake;
 pub mod ledger;
 pub mod metrics;
 mod operator;
 mod others;
+mod page;
 pub mod recording;
+pub mod recording_file;
 pub mod records;
 mod release;
+pub mod replay;
 mod restore;
 mod revert;
 pub mod rules_file;
@@ -28,8 +37,10 @@ pub mod self_check;
 pub mod server;
 mod service;
 pub mod store;
+pub mod tell;
 mod timeline;
 mod view;
+pub mod wording;
 
 pub use clock::{Clock, Timestamp};
 pub use config::Config;

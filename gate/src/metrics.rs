@@ -1,22 +1,31 @@
 //! Every metric of the gate, and nothing but metrics. Labels are bounded: services and releases by the gate's bounds,
 //! all others by enumerations.
+//!
+//! What is said of a guarded service is built anew for each scrape from [`Figures`], so nothing stays of what is gone.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
+use blueback_report::{Counts, Outcome, buckets};
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::api::types::Phase;
 use crate::event::Step;
-use crate::figures::{Dropped, Figures};
+use crate::exposition::{Distribution, Family};
+use crate::figures::{Dropped, Figures, ServiceFigures, ShieldFigure};
 
 /// Upper edges for times that should be a few milliseconds.
 const FAST_SECONDS: [f64; 10] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5];
 /// Upper edges for steps of a revert.
 const STEP_SECONDS: [f64; 8] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0];
+/// Upper edges for latencies of applications; the handbook's limits of 100 ms and 500 ms are among them.
+const LATENCY_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Those who are told.
+const RECEIVERS: [&str; 3] = ["alertmanager", "webhook", "grafana"];
+/// What came of an attempt to tell them; dropped is what will not be tried again.
+const RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
 /// Words of a verdict.
 const VERDICTS: [&str; 6] = ["watching", "suspect", "revert", "pass", "hold", "inconclusive"];
 /// Phases of a release.
@@ -30,25 +39,32 @@ const PHASES: [(Phase, &str); 8] = [
     (Phase::Inconclusive, "inconclusive"),
     (Phase::Superseded, "superseded"),
 ];
+/// The sides of a service, in the order of its figures.
+const SIDES: [&str; 2] = ["blue", "green"];
+
+const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::ClientError => "client_error",
+        Outcome::ServerError => "server_error",
+        Outcome::Unreachable => "unreachable",
+        Outcome::ClientGone => "client_gone",
+    }
+}
 
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
-    last: Mutex<Figures>,
-    agents: IntGauge,
+    last: Mutex<crate::figures::Counters>,
     merged: IntCounter,
     dropped: IntCounterVec,
     moments_dropped: IntCounter,
     releases: IntGaugeVec,
-    verdict: IntGaugeVec,
-    evidence: GaugeVec,
-    threshold: GaugeVec,
-    share: GaugeVec,
-    requests: IntCounterVec,
-    failures: IntCounterVec,
-    latency: GaugeVec,
     effect_seconds: HistogramVec,
     effect_retries: IntCounterVec,
+    /// 1 while this gate may act.
+    pub leader: IntGauge,
+    notifications: IntCounterVec,
     /// How much longer reports take than the quickest of their agent.
     pub report_lag_seconds: Histogram,
     /// How long a turn of the event loop takes.
@@ -77,33 +93,36 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new();
         let make = Make(&registry);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(process)).expect("its names are its own");
+        let build = make.gauges("build_info", "1, with the version.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let dropped = make.counters("reports_dropped_total", "Reports dropped, by reason.", &["reason"]);
         for why in Dropped::ALL {
             dropped.with_label_values(&[why.as_str()]).reset();
         }
+        let effect_retries = make.counters("effect_failures_total", "Attempts at a step that failed.", &["step"]);
+        for step in Step::ALL {
+            effect_retries.with_label_values(&[step.as_str()]).reset();
+        }
+        let leader = make.gauge("leader", "1 while this gate may act.");
+        leader.set(1);
         Self {
-            agents: make.gauge("agents", "Agents with a stream."),
             merged: make.counter("reports_merged_total", "Reports merged."),
             dropped,
             moments_dropped: make.counter("moments_dropped_total", "Moments that a timeline had no room for."),
             releases: make.gauges("releases", "Releases known, by phase.", &["phase"]),
-            verdict: make.gauges("verdict", "1 for the verdict of the watched release.", &["service", "verdict"]),
-            evidence: make.reals("evidence_nats", "ln E of a proven rule.", &["service", "rule"]),
-            threshold: make.reals("evidence_threshold_nats", "ln(1/alpha) of a proven rule.", &["service", "rule"]),
-            share: make.reals("green_share_ratio", "Share of the requests that green gets.", &["service"]),
-            requests: make.counters("requests_total", "Requests that ended.", &["service", "slot"]),
-            failures: make.counters(
-                "requests_failed_total",
-                "Requests that failed by the application's fault.",
-                &["service", "slot"],
-            ),
-            latency: make.reals(
-                "request_duration_seconds",
-                "Quantile of the time to the last byte, last ten seconds.",
-                &["service", "slot", "quantile"],
-            ),
             effect_seconds: make.histograms("effect_seconds", "Time to carry out a step of a revert.", &["step"]),
-            effect_retries: make.counters("effect_failures_total", "Attempts at a step that failed.", &["step"]),
+            effect_retries,
+            leader,
+            notifications: {
+                let told = make.counters("notifications_total", "Attempts to tell somebody.", &["receiver", "result"]);
+                for (receiver, result) in RECEIVERS.iter().flat_map(|it| RESULTS.iter().map(move |result| (it, result)))
+                {
+                    told.with_label_values(&[receiver, result]).reset();
+                }
+                told
+            },
             report_lag_seconds: make.fast("report_lag_seconds", "Delay of a report beyond its agent's quickest."),
             turn_seconds: make.fast("turn_seconds", "Time of one turn of the event loop."),
             events_queued: make.gauge("events_queued", "Events that wait for the loop."),
@@ -130,70 +149,205 @@ impl Metrics {
         self.effect_retries.with_label_values(&[step.as_str()]).inc();
     }
 
-    /// Everything, in Prometheus' text form.
+    /// An attempt to tell somebody came to this.
+    pub fn told(&self, receiver: &str, result: &str) {
+        self.notifications.with_label_values(&[receiver, result]).inc();
+    }
+
+    /// Everything, for [`crate::exposition`] to write down.
     #[must_use]
-    pub fn render(&self, figures: Figures) -> String {
+    pub fn gather(&self, figures: &Figures) -> Vec<Family> {
         // Held to the end: two scrapes at once must not add the same growth twice.
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (now, before) = (&figures.counters, &last.counters);
-        self.agents.set(figures.agents as i64);
-        self.merged.inc_by(now.merged - before.merged);
-        self.moments_dropped.inc_by(now.moments_dropped - before.moments_dropped);
+        let now = &figures.counters;
+        self.merged.inc_by(now.merged - last.merged);
+        self.moments_dropped.inc_by(now.moments_dropped - last.moments_dropped);
         for why in Dropped::ALL {
-            let grown = now.dropped(why) - before.dropped(why);
-            self.dropped.with_label_values(&[why.as_str()]).inc_by(grown);
+            self.dropped.with_label_values(&[why.as_str()]).inc_by(now.dropped(why) - last.dropped(why));
         }
+        last.clone_from(now);
         for (phase, word) in PHASES {
             let count = figures.phases.iter().filter(|known| **known == phase).count();
             self.releases.with_label_values(&[word]).set(count as i64);
         }
-        // What is gone must not stay as it was.
-        self.verdict.reset();
-        self.evidence.reset();
-        self.threshold.reset();
-        self.latency.reset();
-        for service in &figures.services {
-            self.render_service(service, last.services.iter().find(|known| known.name == service.name));
+        let mut families: Vec<Family> = self.registry.gather().into_iter().map(Family::from).collect();
+        families.extend(Guarded::new().gather(&figures.services));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families
+    }
+}
+
+/// What is said of each guarded service; made for one scrape.
+struct Guarded {
+    requests: IntCounterVec,
+    rule_value: GaugeVec,
+    rule_limit: GaugeVec,
+    rule_evidence: GaugeVec,
+    rule_threshold: GaugeVec,
+    rule_met: IntGaugeVec,
+    phase: IntGaugeVec,
+    phase_since: GaugeVec,
+    started: GaugeVec,
+    info: IntGaugeVec,
+    verdict: IntGaugeVec,
+    ended: IntCounterVec,
+    share: GaugeVec,
+    shield: IntGaugeVec,
+    failed_attempts: IntGaugeVec,
+    agents: IntGaugeVec,
+    pods: IntGaugeVec,
+    dependency: IntGaugeVec,
+    usage: GaugeVec,
+    registry: Registry,
+}
+
+impl Guarded {
+    fn new() -> Self {
+        let registry = Registry::new();
+        let make = Make(&registry);
+        let rule = ["gate", "rule", "list"].as_slice();
+        Self {
+            requests: make.counters(
+                "side_requests_total",
+                "Requests that ended, of each side.",
+                &["gate", "side", "outcome"],
+            ),
+            rule_value: make.reals("rule_value", "What a rule measures, in base units.", rule),
+            rule_limit: make.reals("rule_limit", "What a rule allows, in base units.", rule),
+            rule_evidence: make.reals("rule_evidence", "ln E of a proven rule.", rule),
+            rule_threshold: make.reals("rule_evidence_threshold", "ln(1/alpha), which its evidence must reach.", rule),
+            rule_met: make.gauges("rule_met", "1 while the rule holds.", rule),
+            phase: make.gauges("release_phase", "1 for the phase of the newest release.", &["gate", "phase"]),
+            phase_since: make.reals(
+                "release_phase_since_timestamp_seconds",
+                "When the newest release entered its phase.",
+                &["gate"],
+            ),
+            started: make.reals("release_started_timestamp_seconds", "When the newest release began.", &["gate"]),
+            info: make.gauges("release_info", "1, with the id of the newest release.", &["gate", "release"]),
+            verdict: make.gauges("verdict", "1 for the verdict of the watched release.", &["gate", "verdict"]),
+            ended: make.counters("releases_total", "Releases that ended, by verdict.", &["gate", "verdict"]),
+            share: make.reals("share_ratio", "Share of the requests that a side is meant to get.", &["gate", "side"]),
+            shield: make.gauges("shield", "1 for the state of the shield.", &["gate", "state"]),
+            failed_attempts: make.gauges(
+                "revert_failed_attempts",
+                "Failed attempts at the step in hand of a running revert.",
+                &["gate", "step"],
+            ),
+            agents: make.gauges("agents", "Agents with a stream.", &["gate", "side"]),
+            pods: make.gauges("pods", "Pods of a side.", &["gate", "side", "ready"]),
+            dependency: make.gauges(
+                "dependency_up",
+                "1 while at least half of the agents that probe a dependency reach it.",
+                &["gate", "dependency"],
+            ),
+            usage: make.reals(
+                "resource_ratio",
+                "Used of what is allowed: the mean of a side's pods.",
+                &["gate", "side", "resource"],
+            ),
+            registry,
         }
-        *last = figures;
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("the names are checked when registered");
-        String::from_utf8(text).expect("the text form is UTF-8")
     }
 
-    fn render_service(
-        &self,
-        service: &crate::figures::ServiceFigures,
-        before: Option<&crate::figures::ServiceFigures>,
-    ) {
-        let name = service.name.as_str();
-        self.share.with_label_values(&[name]).set(service.green_share);
-        if let Some(seen) = &service.verdict {
-            for word in VERDICTS {
-                self.verdict.with_label_values(&[name, word]).set(i64::from(word == seen));
-            }
+    fn gather(&self, services: &[ServiceFigures]) -> Vec<Family> {
+        let mut latency = Family::distributions(
+            Make::name("side_latency_seconds"),
+            "Time to the last byte, of each side.",
+            LATENCY_SECONDS.as_slice(),
+        );
+        for service in services {
+            self.of_sides(service, &mut latency);
+            self.of_rules(service);
+            self.of_release(service);
         }
-        for criterion in &service.criteria {
-            if let (Some(evidence), Some(threshold)) = (criterion.evidence, criterion.threshold) {
-                let labels = [name, criterion.rule.as_str()];
-                self.evidence.with_label_values(&labels).set(evidence);
-                self.threshold.with_label_values(&labels).set(threshold);
+        let mut families: Vec<Family> = self.registry.gather().into_iter().map(Family::from).collect();
+        families.push(latency);
+        families
+    }
+
+    fn of_sides(&self, service: &ServiceFigures, latency: &mut Family) {
+        let gate = service.name.as_str();
+        for (place, side) in SIDES.into_iter().enumerate() {
+            let counts = &service.sides[place];
+            for each in Outcome::ALL {
+                let seen = counts.requests[each as usize];
+                self.requests.with_label_values(&[gate, side, outcome(each)]).inc_by(seen);
             }
-        }
-        for (place, side) in service.sides.iter().enumerate() {
-            let known = before.and_then(|before| before.sides.get(place));
-            let slot = side.slot.as_str();
-            let grown = |now: u64, before: Option<u64>| now.saturating_sub(before.unwrap_or(0));
-            let labels = [name, slot];
-            self.requests.with_label_values(&labels).inc_by(grown(side.ended, known.map(|known| known.ended)));
-            self.failures.with_label_values(&labels).inc_by(grown(side.failed, known.map(|known| known.failed)));
-            for (quantile, ms) in [("0.5", side.latest.p50_ms), ("0.99", side.latest.p99_ms)] {
-                if let Some(ms) = ms {
-                    self.latency.with_label_values(&[name, slot, quantile]).set(ms / 1_000.0);
+            latency.push(Distribution::new(&[("gate", gate), ("side", side)], values(&counts.latency)));
+            self.share.with_label_values(&[gate, side]).set(service.shares[place]);
+            self.agents.with_label_values(&[gate, side]).set(i64::from(service.agents[place]));
+            for (ready, word) in ["false", "true"].into_iter().enumerate() {
+                self.pods.with_label_values(&[gate, side, word]).set(i64::from(service.pods[place][ready]));
+            }
+            let (cpu, memory) = service.usage[place];
+            for (resource, used) in [("cpu", cpu), ("memory", memory)] {
+                if let Some(used) = used {
+                    self.usage.with_label_values(&[gate, side, resource]).set(used);
                 }
             }
         }
+        for (dependency, up) in &service.dependencies {
+            self.dependency.with_label_values(&[gate, dependency]).set(i64::from(*up));
+        }
+        self.agents.with_label_values(&[gate, "front"]).set(i64::from(service.front_agents));
     }
+
+    fn of_rules(&self, service: &ServiceFigures) {
+        for criterion in &service.criteria {
+            let labels = [service.name.as_str(), criterion.rule.as_str(), criterion.list.as_str()];
+            let base = |value: f64| if criterion.unit == "ms" { value / 1_000.0 } else { value };
+            if let Some(value) = criterion.candidate.value {
+                self.rule_value.with_label_values(&labels).set(base(value));
+            }
+            if criterion.limit > 0.0 {
+                self.rule_limit.with_label_values(&labels).set(base(criterion.limit));
+            }
+            if let (Some(evidence), Some(threshold)) = (criterion.evidence, criterion.threshold) {
+                self.rule_evidence.with_label_values(&labels).set(evidence);
+                self.rule_threshold.with_label_values(&labels).set(threshold);
+            }
+            self.rule_met.with_label_values(&labels).set(i64::from(criterion.fired_ms.is_some()));
+        }
+    }
+
+    fn of_release(&self, service: &ServiceFigures) {
+        let gate = service.name.as_str();
+        let endings = &service.endings;
+        for (verdict, count) in
+            [("revert", endings.reverted), ("pass", endings.passed), ("superseded", endings.superseded)]
+        {
+            self.ended.with_label_values(&[gate, verdict]).inc_by(count);
+        }
+        if let Some(seen) = &service.verdict {
+            for word in VERDICTS {
+                self.verdict.with_label_values(&[gate, word]).set(i64::from(word == seen));
+            }
+        }
+        let Some(release) = &service.release else { return };
+        for (phase, word) in PHASES {
+            self.phase.with_label_values(&[gate, word]).set(i64::from(phase == release.phase));
+        }
+        for (state, word) in ShieldFigure::ALL {
+            self.shield.with_label_values(&[gate, word]).set(i64::from(state == release.shield));
+        }
+        for step in Step::ALL {
+            let failed = release.failed_attempts.filter(|(failed, _)| *failed == step);
+            let attempts = failed.map_or(0, |(_, attempts)| attempts);
+            self.failed_attempts.with_label_values(&[gate, step.as_str()]).set(i64::from(attempts));
+        }
+        self.info.with_label_values(&[gate, &release.id]).set(1);
+        self.started.with_label_values(&[gate]).set(release.started_ms as f64 / 1_000.0);
+        self.phase_since.with_label_values(&[gate]).set(release.phase_since_ms as f64 / 1_000.0);
+    }
+}
+
+/// Latencies as values in seconds, each with how often it was seen. A bucket's middle stands for it.
+fn values(counts: &Counts) -> impl Iterator<Item = (f64, u64)> + '_ {
+    counts.iter().map(|(index, count)| {
+        let middle_us = (buckets::lowest_us(index) as f64 + buckets::highest_us(index) as f64) / 2.0;
+        (middle_us / 1e6, count)
+    })
 }
 
 impl Default for Metrics {
@@ -206,8 +360,12 @@ impl Default for Metrics {
 struct Make<'a>(&'a Registry);
 
 impl Make<'_> {
+    fn name(name: &str) -> String {
+        format!("blueback_gate_{name}")
+    }
+
     fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("blueback_gate_{name}"), help)
+        Opts::new(Self::name(name), help)
     }
 
     fn register<M: prometheus::core::Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {
@@ -250,24 +408,60 @@ impl Make<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::Format;
     use crate::figures::Counters;
+
+    fn text(metrics: &Metrics, figures: &Figures) -> String {
+        String::from_utf8(Format::Text.write(&metrics.gather(figures))).expect("the text form is UTF-8")
+    }
+
+    fn assert_lines(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(text.lines().any(|told| told == *line), "{line} is not in\n{text}");
+        }
+    }
 
     #[test]
     fn counters_follow_the_loop() {
         let metrics = Metrics::new();
-        let mut figures = Figures { agents: 3, ..Figures::default() };
-        figures.counters = Counters { merged: 5, ..Counters::default() };
+        let counters = Counters { merged: 5, ..Counters::default() };
+        let mut figures = Figures { counters, ..Figures::default() };
         figures.counters.drop_one(Dropped::Future);
-        drop(metrics.render(figures.clone()));
+        drop(metrics.gather(&figures));
         figures.counters.merged = 7;
-        let text = metrics.render(figures);
-        for line in [
-            "blueback_gate_agents 3",
+        let told = [
             "blueback_gate_reports_merged_total 7",
             "blueback_gate_reports_dropped_total{reason=\"future\"} 1",
             "blueback_gate_reports_dropped_total{reason=\"unknown_pod\"} 0",
-        ] {
-            assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
-        }
+        ];
+        assert_lines(&text(&metrics, &figures), &told);
+    }
+
+    #[test]
+    fn a_service_is_told_by_its_sides_and_forgotten_with_it() {
+        let metrics = Metrics::new();
+        let mut service = ServiceFigures { name: "shop".to_owned(), shares: [0.75, 0.25], ..ServiceFigures::default() };
+        let mut latency = Counts::default();
+        latency.record_n(80_000, 3);
+        latency.record_n(700_000, 1);
+        service.sides[1].add(Outcome::Ok, &latency);
+        service.pods[1] = [1, 4];
+        service.dependencies = vec![("database".into(), false)];
+        service.usage[1] = (Some(0.5), None);
+        let mut figures = Figures { services: vec![service], ..Figures::default() };
+        let told = [
+            "blueback_gate_side_requests_total{gate=\"shop\",outcome=\"ok\",side=\"green\"} 4",
+            "blueback_gate_side_requests_total{gate=\"shop\",outcome=\"unreachable\",side=\"blue\"} 0",
+            "blueback_gate_side_latency_seconds_bucket{gate=\"shop\",side=\"green\",le=\"0.1\"} 3",
+            "blueback_gate_side_latency_seconds_bucket{gate=\"shop\",side=\"green\",le=\"+Inf\"} 4",
+            "blueback_gate_side_latency_seconds_count{gate=\"shop\",side=\"green\"} 4",
+            "blueback_gate_share_ratio{gate=\"shop\",side=\"green\"} 0.25",
+            "blueback_gate_pods{gate=\"shop\",ready=\"true\",side=\"green\"} 4",
+            "blueback_gate_dependency_up{dependency=\"database\",gate=\"shop\"} 0",
+            "blueback_gate_resource_ratio{gate=\"shop\",resource=\"cpu\",side=\"green\"} 0.5",
+        ];
+        assert_lines(&text(&metrics, &figures), &told);
+        figures.services.clear();
+        assert!(!text(&metrics, &figures).contains("gate=\"shop\""), "a service that is gone leaves nothing");
     }
 }

@@ -38,6 +38,9 @@ impl Gate {
         bounded("by", by.unwrap_or_default())?;
         match command {
             Command::Switch { to, share } => self.switch(name, to, share, by, now, effects),
+            Command::SwitchOnce { to, share, revision } => {
+                self.switch_once(name, to, share, revision, by, now, effects)
+            }
             Command::Revert { why } => {
                 said("why", &why)?;
                 self.revert_by_hand(name, format!("Reverted by hand{}: {why}", timeline::by(by)), now, effects)
@@ -59,7 +62,61 @@ impl Gate {
                 let text = format!("Signal {signal}{}{told}", timeline::by(by));
                 self.tell_judge(name, Entry::Signal { name: signal, why }, ("signal", text), now, effects)
             }
+            Command::SignalOver { name: signal, why } => {
+                said("name", &signal)?;
+                bounded("why", &why)?;
+                self.watched(name)?;
+                let told = if why.is_empty() { String::new() } else { format!(": {why}") };
+                let text = format!("Signal {signal} is over{}{told}", timeline::by(by));
+                let counters = &mut self.counters;
+                if let Some(live) = self.services.get_mut(name).and_then(|service| service.live.as_mut()) {
+                    live.moment("signal", text, now, counters);
+                }
+                self.answer(name, now, effects)
+            }
         }
+    }
+
+    /// A machine that asks twice, as pipelines do when a job is run again, gets the release that it has begun.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what is asked, by whom and when; a struct would only be taken apart"
+    )]
+    fn switch_once(
+        &mut self,
+        name: &Arc<str>,
+        to: Slot,
+        share: Option<f64>,
+        revision: String,
+        by: Option<&str>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        said("revision", &revision)?;
+        let service = self.services.get(name).ok_or_else(|| no_release(name))?;
+        let newest = service.latest.as_ref().and_then(|id| self.releases.get(id)).cloned();
+        if let Some(newest) = newest.filter(|newest| Slot::from(newest.candidate) == to) {
+            let same = newest.source_revision.as_deref() == Some(revision.as_str());
+            match (newest.ended_ms, &newest.source_revision) {
+                // Decided already; that is the answer.
+                (Some(_), _) if same => return Ok(newest),
+                (None, _) if same => return self.switch(name, to, share, by, now, effects),
+                (None, Some(other)) => {
+                    return Err(Refusal::Conflict(format!(
+                        "{} of revision {other} is under way on {to}; it must end before {revision} can begin there",
+                        newest.id
+                    )));
+                }
+                _ => {}
+            }
+        }
+        let id = self.switch(name, to, share, by, now, effects)?.id.clone();
+        let live = self.services.get_mut(name).and_then(|service| service.live.as_mut());
+        if let Some(live) = live.filter(|live| *live.id == *id && live.candidate() == to) {
+            live.record.release.source_revision = Some(revision);
+            live.touch();
+        }
+        self.answer(name, now, effects)
     }
 
     fn switch(
@@ -143,6 +200,7 @@ impl Gate {
             passed: Vec::new(),
             timeline: Vec::new(),
             by: by.map(ToOwned::to_owned),
+            source_revision: None,
             revision: 0,
         };
         let record = ReleaseRecord {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use blueback_judge::Rules;
 use blueback_judge::rules::Condition;
-use blueback_report::{Counts, Role, Slot};
+use blueback_report::{Counts, Outcome, Role, Slot};
 
 use crate::clock::Timestamp;
 use crate::effect::Effect;
 use crate::evidence::Evidence;
+use crate::figures::SideCounts;
 use crate::gate::{Gate, SERVICES_MAX};
 use crate::history::HISTORY_SECONDS;
 use crate::recording::Entry;
@@ -67,8 +68,7 @@ impl Gate {
         }
         let state = |service: &Service| {
             let is_up = service.pods.iter().any(|pod| pod.slot == service.serving && pod.ready);
-            let sum = |of: [u64; 2]| of[0].saturating_add(of[1]);
-            (Arc::clone(&service.name), is_up, sum(service.ended), sum(service.failed))
+            (Arc::clone(&service.name), is_up, service.ended(|_| true), service.ended(Outcome::is_fault))
         };
         // A service of which no backend is known says nothing.
         let known = self.services.values().filter(|service| !service.pods.is_empty());
@@ -86,6 +86,15 @@ impl Gate {
 }
 
 impl Service {
+    /// Requests of both slots that ended like this, since this gate started.
+    fn ended(&self, like: impl Fn(Outcome) -> bool) -> u64 {
+        let of = |side: &SideCounts| -> u64 {
+            let counted = Outcome::ALL.into_iter().zip(side.requests);
+            counted.filter(|(outcome, _)| like(*outcome)).map(|(_, requests)| requests).fold(0, u64::saturating_add)
+        };
+        self.sides.iter().map(of).fold(0, u64::saturating_add)
+    }
+
     /// Requests of both slots that ended in the last ten minutes, and those that failed.
     fn requests_before(&self, now: Timestamp) -> (u64, u64) {
         [Slot::Blue, Slot::Green]

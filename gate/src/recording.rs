@@ -503,7 +503,8 @@ fn totals_from_wire(wire: Option<WireTotals>) -> anyhow::Result<Totals> {
     for part in wire.unwrap_or_default().parts {
         let mut part = Report::try_from(part)?.totals;
         for overdue in part.overdue.values_mut() {
-            overdue.crossed -= overdue.settled;
+            // The wire does not take more settled than crossed.
+            overdue.crossed = overdue.crossed.saturating_sub(overdue.settled);
         }
         totals.series.append(&mut part.series);
         totals.overdue.append(&mut part.overdue);

@@ -12,6 +12,7 @@ use blueback_report::{PodShare, Slot, Watch};
 
 use crate::api::types as api;
 use crate::clock::Timestamp;
+use crate::course::Course;
 use crate::effect::Effect;
 use crate::figures::Counters;
 use crate::gate::{TICK_MS, WATCHED_CADENCE_MS};
@@ -46,6 +47,8 @@ pub(crate) struct Live {
     pub(crate) revert: Option<Revert>,
     /// Agents that replay to a restarted gate.
     pub(crate) catch_up: Option<CatchUp>,
+    /// How the evidence rose, and what was lost.
+    pub(crate) course: Course,
     judge: Judge,
     started: Timestamp,
     last_ms: u64,
@@ -153,6 +156,10 @@ impl Live {
             watch,
             revert: None,
             catch_up: None,
+            course: frames.iter().fold(Course::default(), |mut course, frame| {
+                course.count(&frame.entry);
+                course
+            }),
             judge,
             started: Timestamp::from_unix_ms(record.release.started_ms),
             last_ms: frames.last().map_or(0, |frame| frame.at_ms),
@@ -198,6 +205,7 @@ impl Live {
         let at_ms = at.since(self.started).max(self.last_ms);
         self.last_ms = at_ms;
         entry.drive(at_ms, &mut self.judge);
+        self.course.count(&entry);
         if let Entry::Agent(known) = &entry {
             self.introduced.insert(known.agent);
         }
@@ -217,6 +225,11 @@ impl Live {
         let kept = Kept { judge: self.judge.save(), agents };
         let frame = Frame { at_ms: self.last_ms, entry: Entry::Kept(Box::new(kept)) };
         effects.push(Effect::Record { release: Arc::clone(&self.id), frame });
+    }
+
+    /// Notes how the evidence stands.
+    pub(crate) fn weigh(&mut self, now: Timestamp) {
+        self.course.weigh(now.since(self.started), &self.judge);
     }
 
     /// This agent's base is in the recording.
@@ -296,6 +309,7 @@ impl Live {
             let text = reason.text.clone();
             self.record.release.verdict = view::verdict(self.judge.verdict());
             "reverted".clone_into(&mut self.record.release.shield);
+            self.course.weigh_now(now.since(self.started), &self.judge);
             self.moment("proven", text.clone(), now, counters);
             findings.revert = Some(text);
             return findings;

@@ -33,6 +33,8 @@ pub(crate) struct Revert {
     asked: [bool; Step::ALL.len()],
     done: [Option<String>; Step::ALL.len()],
     told: Option<(Timestamp, String)>,
+    /// The step that failed last, and how often it has.
+    failed: Option<(Step, u32)>,
 }
 
 /// What agents testify.
@@ -63,12 +65,19 @@ impl Revert {
             asked: [false; Step::ALL.len()],
             done: [const { None }; Step::ALL.len()],
             told: None,
+            failed: None,
         }
+    }
+
+    /// Attempts that failed at the step that is tried now.
+    pub(crate) const fn failed_attempts(&self) -> Option<(Step, u32)> {
+        self.failed
     }
 
     /// An executor has done a step.
     pub(crate) fn done(&mut self, step: Step, text: String) {
         self.done[step as usize] = Some(text);
+        self.failed = self.failed.filter(|(failed, _)| *failed != step);
     }
 
     /// Says that a step does not succeed, unless that was said.
@@ -112,6 +121,10 @@ impl Live {
     /// An executor has failed a step and will try again.
     pub(crate) fn revert_failed(&mut self, step: Step, text: &str, now: Timestamp, counters: &mut Counters) {
         let Some(revert) = &mut self.revert else { return };
+        revert.failed = Some(match revert.failed {
+            Some((known, attempts)) if known == step => (step, attempts.saturating_add(1)),
+            _ => (step, 1),
+        });
         let text = format!("{}: {text}", step.as_str());
         if revert.tell(&text, now) {
             self.moment("failed", text, now, counters);

@@ -1,10 +1,13 @@
 //! The rules file: YAML with the fields that a ReleaseGate's spec will have.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
 use blueback_judge::{RuleError, Rules, Spec};
 use serde::{Deserialize, Serialize};
+
+use crate::hear::matchers;
 
 /// What an operator writes about when a release is reverted, passed or worth an alert. Every field is optional; the
 /// judge's defaults are the handbook's.
@@ -35,6 +38,9 @@ pub struct RulesFile {
     /// `fast` or `robust`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Signals, and the alerts that raise them when an Alertmanager sends them: each line is a set of matchers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signals: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl RulesFile {
@@ -61,6 +67,8 @@ impl RulesFile {
             let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("rules file {}:\n{}", path.display(), told.join("\n"))
         })?;
+        let wrong = file.wrong_signals();
+        anyhow::ensure!(wrong.is_empty(), "rules file {}:\n{}", path.display(), wrong.join("\n"));
         Ok(file)
     }
 
@@ -70,6 +78,12 @@ impl RulesFile {
     /// Each word that the judge does not accept, with its place.
     pub fn rules(&self) -> Result<Rules, Vec<RuleError>> {
         Rules::parse(&self.spec())
+    }
+
+    /// What is not accepted among the alerts that raise signals.
+    #[must_use]
+    pub fn wrong_signals(&self) -> Vec<String> {
+        self.signals.as_ref().map(matchers::wrong).unwrap_or_default()
     }
 
     /// The same words, as the judge takes them.

@@ -90,7 +90,9 @@ impl Server {
         let clock = Clock::start(newest(&stored));
         let gate = Gate::new(Settings { rules: config.rules, services: config.services }, clock.now());
         let mut turns = Loop { gate, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
+        executors.tell.start(&config.tell, clock, &metrics, &closed).context("telling people")?;
         turns.event(Event::Restore(Box::new(stored)), clock.now());
+        turns.tell_all();
         let turning = tokio::spawn(turns.run(queue, closed.clone()));
         let intake = Intake {
             messages: messages.clone(),
@@ -169,6 +171,13 @@ impl Loop {
                 self.event(Event::Tick, now);
             }
             self.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());
+        }
+    }
+
+    /// What a former gate was telling, this one goes on with.
+    fn tell_all(&self) {
+        for release in self.gate.releases() {
+            self.executors.tell.publish(release);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
 use crate::evidence::{Evidence, Remembered};
+use crate::figures::{Endings, SideCounts};
 use crate::history::History;
 use crate::ledger::Ledger;
 use crate::recording::Entry;
@@ -43,9 +44,10 @@ pub(crate) struct Service {
     pub(crate) front_expected: Timestamp,
     /// When requests were last seen to be given to blue and to green.
     admitted: [Timestamp; 2],
-    /// Requests of blue and of green that ended, and those of them that failed, since this gate started.
-    pub(crate) ended: [u64; 2],
-    pub(crate) failed: [u64; 2],
+    /// What ended since this gate started: on the side that served before, and on the new one.
+    pub(crate) sides: [SideCounts; 2],
+    /// How releases ended since this gate started.
+    pub(crate) endings: Endings,
 }
 
 impl Service {
@@ -63,8 +65,8 @@ impl Service {
             vantage: Vantage::Sidecars,
             front_expected: now,
             admitted: [now; 2],
-            ended: [0; 2],
-            failed: [0; 2],
+            sides: <[SideCounts; 2]>::default(),
+            endings: Endings::default(),
         }
     }
 
@@ -122,17 +124,17 @@ impl Service {
         }
     }
 
+    /// The slot that plays blue: what served before the release under way, or serves.
+    pub(crate) fn blue_side(&self) -> Slot {
+        self.live.as_ref().map_or(self.serving, |live| live.candidate().other())
+    }
+
     /// Growth of an agent of the vantage came in.
     pub(crate) fn grew(&mut self, growth: &blueback_report::Totals, placed: Timestamp) {
         self.history.add(placed, growth);
+        let blue = self.blue_side();
         for (key, latency) in &growth.series {
-            let ended = latency.last_byte.total();
-            let sum = &mut self.ended[key.slot as usize];
-            *sum = sum.saturating_add(ended);
-            if key.outcome.is_fault() {
-                let sum = &mut self.failed[key.slot as usize];
-                *sum = sum.saturating_add(ended);
-            }
+            self.sides[usize::from(key.slot != blue)].add(key.outcome, &latency.last_byte);
         }
         for key in growth.admitted.keys() {
             let seen = &mut self.admitted[key.slot as usize];

@@ -12,6 +12,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 use crate::event::Stored;
 use crate::gate::RELEASES_KEPT;
 use crate::recording::{Recording, split_kept};
+use crate::recording_file;
 use crate::records::{ReleaseRecord, ServiceRecord};
 
 /// Name of the file in the store's folder.
@@ -76,6 +77,21 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn recording(&self, release: &str) -> anyhow::Result<Option<Vec<u8>>>;
+
+    /// What is kept of a release. `None` when nothing is.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn release(&self, release: &str) -> anyhow::Result<Option<ReleaseRecord>>;
+
+    /// The recording of a release as a file of its own. `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn recording_file(&self, release: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let (Some(frames), Some(told)) = (self.recording(release)?, self.release(release)?) else { return Ok(None) };
+        recording_file::write(&told, &frames).map(Some)
+    }
 }
 
 /// A store in a file, or in memory.
@@ -199,6 +215,12 @@ impl Store for RedbStore {
             bytes.extend_from_slice(row?.1.value());
         }
         Ok((!bytes.is_empty()).then_some(bytes))
+    }
+
+    fn release(&self, release: &str) -> anyhow::Result<Option<ReleaseRecord>> {
+        let read = self.database.begin_read()?;
+        let row = read.open_table(RELEASES)?.get(release)?;
+        row.map(|row| serde_json::from_slice(row.value()).with_context(|| format!("release {release}"))).transpose()
     }
 }
 

@@ -5,18 +5,19 @@ use std::time::Duration;
 use blueback_gate::{Config, Server, Timestamp};
 use blueback_report::wire::proto::{self, from_agent};
 use blueback_report::{MESSAGE_BYTES_MAX, Outcome, Report, Slot};
+use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::script::{Script, folder, get, next_event, post, until};
 use crate::world::Front;
 
-async fn start(config: Config) -> Server {
+pub(crate) async fn start(config: Config) -> Server {
     Server::start(Config { api: "127.0.0.1:0".parse().expect("it is an address"), ..config }).await.expect("it starts")
 }
 
 /// An agent that is connected and has said what it knows.
-async fn agent(server: &Server) -> (Script, Front) {
+pub(crate) async fn agent(server: &Server) -> (Script, Front) {
     let mut script = Script::connect(server.addr()).await;
     let front = Front::new("front/1", 0, Slot::Blue, Timestamp::from_unix_ms(0));
     script.hello(&front.hello()).await;
@@ -103,14 +104,18 @@ async fn a_release_is_switched_followed_and_reverted() {
 
     let (_, evidence) = get(api, "/v1/releases/shop-1/evidence").json().await;
     assert!(!evidence["criteria"].as_array().expect("evidence has rules").is_empty());
-    let (status, _) = get(api, "/v1/releases/shop-1/recording").json().await;
-    assert_eq!(status, StatusCode::OK);
+    let file = get(api, "/v1/releases/shop-1/recording").send().await;
+    assert_eq!(file.status(), StatusCode::OK);
+    let file = file.into_body().collect().await.expect("the body is whole").to_bytes();
+    let (told, recording) = blueback_gate::recording_file::read(&file).expect("it is a recording");
+    assert_eq!((told.release.id.as_str(), recording.began.release.as_str()), ("shop-1", "shop-1"));
     let (_, metrics) = get(api, "/metrics").json().await;
     let metrics = metrics.as_str().expect("metrics are text");
     for name in [
-        "blueback_gate_agents 1",
+        "blueback_gate_agents{gate=\"shop\",side=\"front\"} 1",
         "blueback_gate_releases{phase=\"reverted\"} 1",
-        "blueback_gate_requests_failed_total{service=\"shop\",slot=\"green\"}",
+        "blueback_gate_releases_total{gate=\"shop\",verdict=\"revert\"} 1",
+        "blueback_gate_release_phase{gate=\"shop\",phase=\"reverted\"} 1",
         "blueback_gate_effect_seconds_count{step=\"switched\"} 1",
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");

@@ -2,7 +2,10 @@
 
 mod api;
 mod evidence;
+mod hooks;
 mod ledger;
+mod page;
+mod recordings;
 mod restart;
 mod script;
 mod store;

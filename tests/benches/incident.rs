@@ -228,7 +228,7 @@ async fn round(case: &Case, number: u64, late: Duration, warm: Duration) -> anyh
     if !case.late {
         case.harm.apply(&green);
     }
-    let request = SwitchRequest { to: Slot::Green, share: None, by: Some("bench".to_owned()) };
+    let request = SwitchRequest { to: Slot::Green, share: None, by: Some("bench".to_owned()), revision: None };
     let mut fault_ms = unix_ms();
     let release = gate.switch(NAME, &request).await?;
     if case.late {

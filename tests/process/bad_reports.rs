@@ -72,7 +72,7 @@ async fn wrong_reports_are_counted_and_dropped_and_nothing_else_is_lost() {
     // The report that says what was before.
     agent.send((&Report { replayed: true, at_ms: 0, ..report(&agent, 0) }).into()).await.expect("the stream lives");
     agent.deliver(&report(&agent, 0)).await.expect("a report is acknowledged");
-    let switch = SwitchRequest { to: types::Slot::Green, share: None, by: None };
+    let switch = SwitchRequest { to: types::Slot::Green, share: None, by: None, revision: None };
     let id = gate.switch("shop", &switch).await.expect("green is ready").id;
     while agent.route.epoch == 0 {
         agent.answer().await.expect("a route is commanded");

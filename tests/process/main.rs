@@ -1,6 +1,7 @@
 //! Stories: the real binaries on loopback, real servers, real requests. One story a file.
 
 mod agent_killed;
+mod alertmanager;
 mod api;
 mod bad_backend;
 mod bad_reports;
@@ -40,7 +41,15 @@ const OUTAGE: Fault = errors(1.0);
 
 /// This share of the requests is answered 500.
 const fn errors(share: f64) -> Fault {
-    Fault { error_rate: share, client_error_rate: 0.0, latency_ms: 0, slow_share: None, hang: false, crash: false }
+    Fault {
+        error_rate: share,
+        client_error_rate: 0.0,
+        latency_ms: 0,
+        slow_share: None,
+        hang: false,
+        unready: false,
+        crash: false,
+    }
 }
 
 /// Refuses connections and cuts those that are there.

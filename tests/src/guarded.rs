@@ -23,8 +23,18 @@ impl Guarded {
     ///
     /// When something does not come up.
     pub async fn start(plan: Plan) -> Self {
+        Self::start_with(plan, |_| Vec::new()).await
+    }
+
+    /// The same, with further flags for `blueback guard`.
+    ///
+    /// # Panics
+    ///
+    /// When something does not come up.
+    pub async fn start_with(plan: Plan, flags: impl FnOnce(&Stage) -> Vec<String>) -> Self {
         let stage = Stage::set(&plan).await;
-        let guard = guard(&stage);
+        let flags = flags(&stage);
+        let guard = guard(&stage, flags);
         let mut guarded = Self { stage, guard };
         guarded.stage.open().await;
         guarded
@@ -39,7 +49,7 @@ impl Deref for Guarded {
     }
 }
 
-fn guard(stage: &Stage) -> Process {
+fn guard(stage: &Stage, flags: Vec<String>) -> Process {
     let mut arguments = ["guard", "--name", SERVICE].map(str::to_owned).to_vec();
     for (flag, value) in [
         ("--listen", stage.listen.to_string()),
@@ -51,6 +61,7 @@ fn guard(stage: &Stage) -> Process {
         arguments.extend([flag.to_owned(), value]);
     }
     arguments.extend(stage.rules());
+    arguments.extend(flags);
     Process::start("blueback", arguments)
 }
 

@@ -2,13 +2,16 @@
 //!
 //! Nothing here sleeps for a guessed time: [`until`] waits for a condition and says what it last saw when it gives up.
 
+mod alertmanager;
 mod apart;
 mod binary;
+pub mod cluster;
 mod folder;
 mod guarded;
 mod http;
 mod ports;
 mod process;
+pub mod proof;
 mod scripted;
 mod stage;
 mod story;
@@ -16,6 +19,7 @@ mod traffic;
 mod turn;
 mod waiting;
 
+pub use alertmanager::Alertmanager;
 pub use apart::Apart;
 pub use binary::{binary, release_binary, shipped_agent};
 pub use folder::Folder;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -59,7 +60,16 @@ impl Process {
     /// When it cannot be built or started.
     #[must_use]
     pub fn start<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Self {
-        let path = binary(name).unwrap_or_else(|error| panic!("{error:#}"));
+        Self::start_at(&binary(name).unwrap_or_else(|error| panic!("{error:#}")), name, arguments)
+    }
+
+    /// Starts a program that is somewhere else.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_at<A: AsRef<OsStr>>(path: &Path, name: &str, arguments: impl IntoIterator<Item = A>) -> Self {
         let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let title = arguments.iter().fold(name.to_owned(), |title, next| format!("{title} {}", next.to_string_lossy()));
         let mut command = Command::new(path);
@@ -155,8 +165,8 @@ impl Drop for Process {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a failing test says what its processes wrote")]
-fn tell(text: &str) {
+#[expect(clippy::print_stderr, reason = "a test says what its processes wrote, and what it could not test")]
+pub(crate) fn tell(text: &str) {
     eprintln!("{text}");
 }
 

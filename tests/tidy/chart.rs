@@ -14,10 +14,8 @@ const BEGIN: &str = "<!-- values: made from values.schema.json by `just generate
 const END: &str = "<!-- end of values -->";
 
 /// Given to the gate by the chart, and not taken by it yet. A flag leaves this list when it is.
-const AWAITED: [&str; 19] = [
+const AWAITED: [&str; 16] = [
     "agent-image",
-    "alertmanager",
-    "grafana",
     "kubernetes",
     "loki",
     "metrics",
@@ -32,7 +30,6 @@ const AWAITED: [&str; 19] = [
     "tls-dir",
     "tls-secret",
     "validating-webhook",
-    "webhook-url",
     "webhooks",
 ];
 

@@ -2,6 +2,7 @@
 
 mod arrows;
 mod chart;
+mod ci_snippets;
 mod generated;
 mod promql;
 mod readme;

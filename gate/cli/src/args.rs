@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use blueback_gate::api::types::Slot;
+use blueback_gate::tell::TellArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Gate;
 use crate::exit::Failure;
+use crate::sample::Fault;
 use crate::words;
 
 /// The command line.
@@ -68,19 +70,30 @@ pub enum Command {
     Releases(ReleasesArgs),
     /// Tell the story of a release: verdict, timeline, rules and what was measured
     Explain(ExplainArgs),
+    /// Watch a release live in the terminal, and decide about it
+    Watch(WatchArgs),
     /// Send the traffic of a live release back to what served before
     Revert(DecideArgs),
     /// Stop a live release from passing or reverting by itself until resumed
     Hold(DecideArgs),
     /// Let a held release go on
     Resume(DecideArgs),
-    /// Check a rules file and say how fast each rule can tell
+    /// Raise a signal that rules wait for, such as the result of smoke tests
+    Signal(SignalArgs),
+    /// Check rules files, ReleaseGates and chart values, and say how fast each rule can tell
     Check(CheckArgs),
+    /// Judge a recording again, by its own rules or by others
+    Replay(ReplayArgs),
+    /// Export and import what judges saw
+    Recordings(RecordingsArgs),
     /// See it work: two sample servers, load, a release that goes wrong, the revert; in under a minute
     Demo(DemoArgs),
     /// Serve as a sample application
     #[command(hide = true)]
     SampleApp(SampleArgs),
+    /// Send open-loop load and account for every request
+    #[command(hide = true)]
+    Load(LoadArgs),
 }
 
 /// Which gate to talk to.
@@ -204,6 +217,9 @@ pub struct GuardArgs {
     /// File that holds the token which the API asks of those who decide; without it the API must be on loopback
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Whom to tell.
+    #[command(flatten)]
+    pub tell: TellArgs,
 }
 
 /// How to wait.
@@ -218,6 +234,21 @@ pub struct WaitArgs {
     /// One JSON document on stdout
     #[arg(long)]
     pub json: bool,
+    /// Write the result to this file as JUnit XML: a test case for the release and one for each rule
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the result to this file as Markdown, with a table of the rules
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Inside GitHub Actions: step summary, outputs (outcome, exit-code, release, text) and an error annotation
+    #[arg(long)]
+    pub github: bool,
+    /// GitHub's file for the summary of a step.
+    #[arg(long, env = "GITHUB_STEP_SUMMARY", hide = true)]
+    pub github_step_summary: Option<PathBuf>,
+    /// GitHub's file for the outputs of a step.
+    #[arg(long, env = "GITHUB_OUTPUT", hide = true)]
+    pub github_output: Option<PathBuf>,
 }
 
 /// `switch`.
@@ -226,9 +257,11 @@ pub struct WaitArgs {
   blueback switch --to green
   blueback switch shop --to green --share 10%
   blueback switch shop --to green --await --timeout 20m
+  blueback switch shop --to green --revision \"$GIT_COMMIT\" --await --junit blueback.xml
 
 Switching back to what served before reverts a live release. Switching to the same again with another share
-changes its share. Prints the id of the release.")]
+changes its share. With --revision a second switch to the same revision begins no second release: it is the first one
+again, and its verdict too. Prints the id of the release.")]
 pub struct SwitchArgs {
     /// Service; may be left out when the gate guards one
     pub name: Option<String>,
@@ -238,6 +271,9 @@ pub struct SwitchArgs {
     /// Part of the requests they get
     #[arg(long, value_name = "SHARE", value_parser = words::share)]
     pub share: Option<f64>,
+    /// What is released: a commit, an image, a version; a job that runs twice then begins one release
+    #[arg(long, value_name = "SHA", value_parser = words::revision)]
+    pub revision: Option<String>,
     /// Wait for the verdict, as `blueback await` does
     #[arg(long = "await")]
     pub wait: bool,
@@ -257,6 +293,7 @@ pub struct SwitchArgs {
 #[command(after_help = "Examples:
   blueback await --timeout 20m
   blueback await shop --until 30m --json
+  blueback await shop --revision \"$GIT_COMMIT\" --junit blueback.xml --summary blueback.md
 
 Exit codes: 0 passed, 10 reverted, 11 held, 12 inconclusive, 13 no verdict within the timeout,
 1 the gate could not be reached or failed, 2 wrong usage. Survives a restart of the gate.")]
@@ -266,6 +303,9 @@ pub struct AwaitArgs {
     /// Release to wait for; the service's newest unless told
     #[arg(long, value_name = "ID")]
     pub release: Option<String>,
+    /// The newest release of this revision; waited for while there is none yet
+    #[arg(long, value_name = "SHA", value_parser = words::revision, conflicts_with = "release")]
+    pub revision: Option<String>,
     /// How to wait.
     #[command(flatten)]
     pub waiting: WaitArgs,
@@ -304,13 +344,45 @@ pub struct ReleasesArgs {
 
 /// `explain`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  blueback explain\n  blueback explain shop-3")]
+#[command(after_help = "Examples:
+  blueback explain
+  blueback explain shop-3
+  blueback explain shop-3 --html incident.html --markdown incident.md
+
+The documents hold verdict, what was lost, what was done with times, timeline, evidence, what to look at and a rollback
+checklist; the HTML has charts and needs nothing else.")]
 pub struct ExplainArgs {
     /// Release, or a service for its newest one; may be left out when the gate guards one service
     pub release: Option<String>,
     /// One JSON document on stdout: the release and its evidence
     #[arg(long)]
     pub json: bool,
+    /// Write the story with charts to this file, as one HTML page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write the story to this file as Markdown, for a ticket or a wiki
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `watch`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback watch
+  blueback watch shop
+  blueback watch shop-3
+
+Keys: r reverts, h holds, c lets go on (each asks why), up and down scroll the timeline, q quits. Where stdout is no
+terminal it prints a line for each thing that happens, until the release is over.")]
+pub struct WatchArgs {
+    /// Release, or a service for its newest one; may be left out when the gate guards one service
+    pub release: Option<String>,
+    /// Who.
+    #[command(flatten)]
+    pub by: ByArgs,
     /// Where.
     #[command(flatten)]
     pub gate: GateArgs,
@@ -339,10 +411,57 @@ pub struct DecideArgs {
     pub gate: GateArgs,
 }
 
+/// `signal`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback signal data-corruption shop --why \"order totals differ from the ledger\"
+  blueback signal smoke-tests shop --passed --why \"14 of 14\"
+  blueback signal smoke-tests --junit results/*.xml
+
+With --passed, --failed or --junit the signal's name gets `-passed` or `-failed` at its end: by default
+`signal smoke-tests-failed` reverts, and a release may not pass before `smoke-tests-passed` where tests are told.
+Exit codes: 0 raised, whatever the tests came to; 1 no release is under way, or the gate failed; 2 wrong usage.")]
+pub struct SignalArgs {
+    /// The signal's name, as rules refer to it
+    #[arg(value_name = "SIGNAL", value_parser = words::reason)]
+    pub signal: String,
+    /// Service; may be left out when the gate guards one
+    pub name: Option<String>,
+    /// What happened; told to everybody and kept
+    #[arg(long, value_name = "TEXT", value_parser = words::reason, required_unless_present = "junit")]
+    pub why: Option<String>,
+    /// The tests passed
+    #[arg(long, conflicts_with_all = ["failed", "junit"])]
+    pub passed: bool,
+    /// The tests failed
+    #[arg(long, conflicts_with = "junit")]
+    pub failed: bool,
+    /// What the tests came to, as JUnit XML
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub junit: Vec<PathBuf>,
+    /// One JSON document on stdout: the release
+    #[arg(long)]
+    pub json: bool,
+    /// Who.
+    #[command(flatten)]
+    pub by: ByArgs,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
 /// `check`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   blueback check rules.yaml
+  blueback check values-production.yaml
+  helm template shop ./chart | blueback check -
+  blueback check rules.yaml --rps 200 --error-rate 0.05% --latency p50=20ms,p99=150ms
+  blueback check rules.yaml --rps 20 --harm 100% --harm 2% --runs 500 --json
+
+A file is a rules file, a chart's values with `releaseGates`, or manifests with ReleaseGates among them.
+With --rps the judge itself is run on simulated traffic, release after release: the smallest harm that each rule finds
+in time, how long it takes, and how often it is wrong about a healthy release. The same seed gives the same numbers.
 
 A rules file is YAML; every field is optional:
   revertWhen:
@@ -354,8 +473,102 @@ A rules file is YAML; every field is optional:
   checkpoints: [30m, 2h, 24h]
   falseAlarms: 1 in 1000")]
 pub struct CheckArgs {
-    /// The rules file
+    /// The files; - is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Requests a second of the service: simulate what the rules can tell of its traffic
+    #[arg(long, value_name = "N", value_parser = words::rate)]
+    pub rps: Option<f64>,
+    /// Part of its requests that fails while nothing is wrong
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", requires = "rps", value_parser = words::small_share)]
+    pub error_rate: f64,
+    /// Its latency while nothing is wrong: the median, and the 99th percentile unless six times that
+    #[arg(long, value_name = "p50=TIME[,p99=TIME]", default_value = "p50=20ms", requires = "rps",
+        value_parser = words::latency)]
+    pub latency: words::Latency,
+    /// Part of the requests that is bad in a harm whose delay is asked; may be given several times
+    #[arg(long = "harm", value_name = "SHARE", default_values = ["100%", "50%", "20%", "10%"], requires = "rps",
+        value_parser = words::share)]
+    pub harms: Vec<f64>,
+    /// Simulated releases for each number; twice as many take twice the time
+    #[arg(long, value_name = "N", default_value = "100", requires = "rps",
+        value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub runs: u32,
+    /// What all chance comes from
+    #[arg(long, value_name = "N", default_value = "1", requires = "rps")]
+    pub seed: u64,
+    /// One JSON document on stdout
+    #[arg(long, requires = "rps")]
+    pub json: bool,
+}
+
+/// `replay`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback replay shop-3.recording
+  blueback replay shop-3.recording --rules stricter.yaml
+
+The traffic stays as it was recorded: rules that would have diverted sooner still see what came through.
+Exit codes: 0 the verdicts agree, 14 they differ; 1 and 2 as everywhere.")]
+pub struct ReplayArgs {
+    /// What `blueback recordings export` wrote
+    pub recording: PathBuf,
+    /// Rules file (YAML) to judge it by, beside its own rules
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `recordings`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  blueback recordings export shop-3 -o shop-3.recording
+  blueback recordings export shop-3 --store /var/lib/blueback -o incident.recording --anonymise
+  blueback recordings import incident.recording --store ./incidents")]
+pub struct RecordingsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub verb: RecordingsVerb,
+}
+
+/// What to do with recordings.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RecordingsVerb {
+    /// Write the recording of a release to a file
+    Export(ExportArgs),
+    /// Put a file's release among those of a store
+    Import(ImportArgs),
+}
+
+/// `recordings export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Id of the release
+    pub release: String,
+    /// The file to write; it must not be there yet
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace names of services, pods, routes and agents by numbers, and leave out people and what they wrote
+    #[arg(long)]
+    pub anonymise: bool,
+    /// Folder of a store that no gate has open, instead of a gate
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["gate", "token_file"])]
+    pub store: Option<PathBuf>,
+    /// Where.
+    #[command(flatten)]
+    pub gate: GateArgs,
+}
+
+/// `recordings import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// What `blueback recordings export` wrote
     pub file: PathBuf,
+    /// Folder of a store that no gate has open; it is made when it is not there
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
 }
 
 /// What goes wrong in the demo.
@@ -400,7 +613,7 @@ pub struct DemoArgs {
   blueback sample-app --listen 127.0.0.1:9001 --name green-1 --control 127.0.0.1:9101
   curl -d '{\"errorRate\": 0.2}' http://127.0.0.1:9101/fault
 
-Faults: errorRate, clientErrorRate, slowShare (0 to 1), latencyMs, hang, crash. Port 0 takes a free one; the
+Faults: errorRate, clientErrorRate, slowShare (0 to 1), latencyMs, hang, unready (/readyz), crash. Port 0 takes a free one; the
 addresses are the first two lines on stdout.")]
 pub struct SampleArgs {
     /// Where it serves
@@ -418,6 +631,52 @@ pub struct SampleArgs {
     /// Shortest and longest time to answer, in microseconds
     #[arg(long, value_name = "US", num_args = 2, default_values_t = [2_000, 8_000])]
     pub latency_us: Vec<u64>,
+    /// How it misbehaves from its start, as POST /fault takes it
+    #[arg(long, value_name = "JSON")]
+    pub fault: Option<Fault>,
+}
+
+/// How the requests of `load` travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConnectionsArg {
+    /// HTTP/1.1 over eight kept-alive connections
+    Kept,
+    /// HTTP/1.1 with a connection for each request
+    Fresh,
+    /// HTTP/2 without TLS over two connections
+    H2c,
+}
+
+/// `load`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:
+  blueback load --url http://127.0.0.1:8080/ --rps 100 --seconds 60 --connections fresh --json
+
+Open loop: the k-th request is due at k/rps, whatever became of those before. With --json, a line of totals each
+--every, and a last one with \"done\": true; times are Unix milliseconds of when a request was due.
+SIGTERM or SIGINT ends it early, with the same last line.")]
+pub struct LoadArgs {
+    /// Where to; the host is resolved once
+    #[arg(long, value_name = "URL", value_parser = words::target)]
+    pub url: words::Target,
+    /// Requests a second
+    #[arg(long, value_name = "N", default_value = "100", value_parser = words::rate)]
+    pub rps: f64,
+    /// For how long; until it is told to end unless told
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: Option<u32>,
+    /// How the requests travel
+    #[arg(long, value_enum, default_value = "kept")]
+    pub connections: ConnectionsArg,
+    /// Longest wait for a whole answer
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = words::duration)]
+    pub patience: Duration,
+    /// How often to tell
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = words::duration)]
+    pub every: Duration,
+    /// JSON, one document a line, on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use blueback_gate::api::types;
+use blueback_gate::recording_file::FILE_BYTES_MAX;
+use blueback_gate::wording::segment;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -24,6 +26,8 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(3);
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Largest accepted answer, in bytes: ten minutes of evidence are a tenth of it.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Longest wait for a recording: the largest one at a few megabytes a second.
+pub const FILE_MAX: Duration = Duration::from_secs(120);
 /// A stream without a byte for this long is taken for dead; the gate sends a comment every few seconds.
 pub const SILENCE_MAX: Duration = Duration::from_secs(45);
 
@@ -161,6 +165,21 @@ impl Gate {
         self.get(&format!("/v1/releases/{}/evidence", segment(id))).await
     }
 
+    /// What its judge saw, as a file.
+    ///
+    /// # Errors
+    /// See [`Gate::services`].
+    pub async fn recording(&self, id: &str) -> Result<Bytes, GateError> {
+        let request = self.request(Method::GET, &format!("/v1/releases/{}/recording", segment(id)));
+        let answer = async {
+            let body = self.send(request, Bytes::new()).await?;
+            collect_up_to(body, FILE_BYTES_MAX).await
+        };
+        timeout(FILE_MAX, answer)
+            .await
+            .unwrap_or_else(|_| Err(GateError::Unreachable(format!("no recording within {} s", FILE_MAX.as_secs()))))
+    }
+
     /// Switches a service, which starts a release.
     ///
     /// # Errors
@@ -180,6 +199,14 @@ impl Gate {
         request: &types::OperatorRequest,
     ) -> Result<types::Release, GateError> {
         self.post(&format!("/v1/services/{}/{verb}", segment(name)), request).await
+    }
+
+    /// Raises a signal.
+    ///
+    /// # Errors
+    /// See [`Gate::services`].
+    pub async fn signal(&self, name: &str, request: &types::SignalRequest) -> Result<types::Release, GateError> {
+        self.post(&format!("/v1/services/{}/signals", segment(name)), request).await
     }
 
     /// The changes of a release from now on, or from after `last_id`; the first event is its state.
@@ -265,9 +292,15 @@ impl Gate {
 }
 
 async fn collect(body: Incoming) -> Result<Bytes, GateError> {
-    match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+    collect_up_to(body, ANSWER_BYTES_MAX as u64).await
+}
+
+async fn collect_up_to(body: Incoming, bytes_max: u64) -> Result<Bytes, GateError> {
+    match Limited::new(body, usize::try_from(bytes_max).unwrap_or(usize::MAX)).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(GateError::Garbled("an answer above 16 MiB".to_owned())),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(GateError::Garbled(format!("an answer above {} MiB", bytes_max >> 20)))
+        }
         Err(error) => Err(GateError::Unreachable(error.to_string())),
     }
 }
@@ -309,17 +342,6 @@ impl Events {
             }
         }
     }
-}
-
-/// A name as one segment of a path or as a value of a query (RFC 3986 §2.3).
-fn segment(name: &str) -> String {
-    name.bytes().fold(String::new(), |mut text, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-        text
-    })
 }
 
 #[cfg(test)]

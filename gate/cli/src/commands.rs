@@ -7,8 +7,13 @@ mod demo;
 mod explain;
 mod guard;
 mod list;
+mod load;
+mod recordings;
+mod replay;
 mod sample_app;
+mod signal;
 mod switch;
+mod watch;
 
 use blueback_gate::api::types::{Release, Service};
 
@@ -19,6 +24,7 @@ use crate::follow::patiently;
 use crate::out;
 
 pub use await_::{Until, ending};
+pub use decide::Verb;
 pub use guard::{Guard, GuardConfig};
 
 /// Does what was typed.
@@ -30,12 +36,17 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Status(args) => list::status(args).await,
         Command::Releases(args) => list::releases(args).await,
         Command::Explain(args) => explain::run(args).await,
-        Command::Revert(args) => decide::run(decide::Verb::Revert, args).await,
-        Command::Hold(args) => decide::run(decide::Verb::Hold, args).await,
-        Command::Resume(args) => decide::run(decide::Verb::Resume, args).await,
+        Command::Watch(args) => watch::run(args).await,
+        Command::Revert(args) => decide::run(Verb::Revert, args).await,
+        Command::Hold(args) => decide::run(Verb::Hold, args).await,
+        Command::Resume(args) => decide::run(Verb::Resume, args).await,
+        Command::Signal(args) => signal::run(args).await,
         Command::Check(args) => check::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Recordings(args) => recordings::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::SampleApp(args) => sample_app::run(args).await,
+        Command::Load(args) => load::run(args).await,
     };
     done.unwrap_or_else(|failure| {
         for complaint in failure.complaints() {

@@ -20,6 +20,8 @@ pub enum Exit {
     Inconclusive,
     /// 13: there was no verdict within the timeout.
     NoVerdict,
+    /// 14: a replay comes to another verdict.
+    Differs,
 }
 
 impl Exit {
@@ -34,6 +36,7 @@ impl Exit {
             Self::Held => 11,
             Self::Inconclusive => 12,
             Self::NoVerdict => 13,
+            Self::Differs => 14,
         }
     }
 
@@ -48,6 +51,7 @@ impl Exit {
             Self::Held => "held",
             Self::Inconclusive => "inconclusive",
             Self::NoVerdict => "no-verdict",
+            Self::Differs => "differs",
         }
     }
 }
@@ -119,6 +123,7 @@ mod tests {
             (Exit::Held, 11),
             (Exit::Inconclusive, 12),
             (Exit::NoVerdict, 13),
+            (Exit::Differs, 14),
         ];
         for (exit, code) in codes {
             assert_eq!(exit.code(), code, "{}", exit.word());

@@ -5,6 +5,7 @@
 //! all connections busy gets one of its own. Nothing is retried that may have reached the server: each failure a client
 //! would have seen is counted.
 
+pub mod account;
 mod connections;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub enum Wire {
 pub struct Plan {
     /// Where to.
     pub target: SocketAddr,
+    /// Whom the requests name (`Host`, `:authority`); the target unless told.
+    pub authority: Option<http::uri::Authority>,
     /// How.
     pub wire: Wire,
     /// Requests a second; the k-th is due k/rate after the start.
@@ -62,6 +65,7 @@ impl Plan {
     pub fn new(target: SocketAddr, rate: f64) -> Self {
         Self {
             target,
+            authority: None,
             wire: Wire::KeepAlive(8),
             rate,
             path: "/".to_owned(),
@@ -193,7 +197,7 @@ impl Load {
         let shared = Arc::new(Shared {
             began,
             patience: plan.patience,
-            connections: Connections::new(plan.target, plan.wire, &plan.path),
+            connections: Connections::new(&plan),
             in_flight: AtomicUsize::new(0),
             summary: Mutex::default(),
             results,
@@ -223,8 +227,15 @@ impl Load {
     }
 
     /// Waits until the plan's requests are sent and have ended; never, for a plan without a number.
+    pub async fn ended(&mut self) {
+        if !self.task.is_finished() {
+            let _ = (&mut self.task).await;
+        }
+    }
+
+    /// The same, and what came of them.
     pub async fn finish(mut self) -> Summary {
-        let _ = (&mut self.task).await;
+        self.ended().await;
         self.summary()
     }
 

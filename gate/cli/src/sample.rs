@@ -1,10 +1,11 @@
 //! A small application to try things on: it answers, and can be told to misbehave in the ways that matter.
 //!
 //! What it does to its k-th request depends on the seed and on k alone, so a run can be repeated. `/healthz` always
-//! answers: that a health check sees nothing wrong is the point.
+//! answers: that a health check sees nothing wrong is the point. `/readyz` answers 503 while it is told to be unready.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,8 +44,18 @@ pub struct Fault {
     pub slow_share: Option<f64>,
     /// Requests are taken and not answered until this is lifted.
     pub hang: bool,
+    /// `/readyz` says that it wants no requests; those that come are answered all the same.
+    pub unready: bool,
     /// Gone: connections are cut, new ones refused. Not lifted by anything but a new start.
     pub crash: bool,
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(json: &str) -> Result<Self, String> {
+        serde_json::from_str::<Self>(json).map_err(|error| error.to_string())?.check()
+    }
 }
 
 impl Fault {
@@ -74,6 +85,8 @@ pub struct Config {
     pub seed: u64,
     /// Shortest and longest time it takes to answer when nothing is wrong, in microseconds; each as likely.
     pub latency_us: (u64, u64),
+    /// How it misbehaves from its start.
+    pub fault: Fault,
 }
 
 impl Config {
@@ -81,7 +94,8 @@ impl Config {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { listen: free, control: Some(free), name: name.to_owned(), seed: 1, latency_us: (2_000, 8_000) }
+        let (name, latency_us, fault) = (name.to_owned(), (2_000, 8_000), Fault::default());
+        Self { listen: free, control: Some(free), name, seed: 1, latency_us, fault }
     }
 }
 
@@ -121,7 +135,7 @@ impl Sample {
             seed: config.seed,
             latency_us: config.latency_us,
             requests: AtomicU64::new(0),
-            fault: watch::channel(Fault::default()).0,
+            fault: watch::channel(config.fault).0,
         });
         let (mut control_addr, mut control) = (None, None);
         if let Some(listen) = config.control {
@@ -162,13 +176,14 @@ impl Sample {
         let _ = self.app.fault.subscribe().wait_for(|fault| fault.crash).await;
     }
 
-    /// Stops accepting, finishes what is in flight (at most 5 s), and ends.
-    pub async fn drain(self) {
+    /// Stops accepting, finishes what is in flight (at most 5 s), and ends. Returns how many requests it was asked in all.
+    pub async fn drain(self) -> u64 {
         let _ = self.drain.send(());
         let _ = self.serving.await;
         if let Some(control) = self.control {
             control.abort();
         }
+        self.app.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -203,8 +218,12 @@ fn no_delay(stream: TcpStream) -> std::io::Result<TcpStream> {
 
 impl App {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let path_is_health = request.uri().path() == "/healthz";
-        let status = if path_is_health { StatusCode::OK } else { self.work(request).await };
+        let status = match request.uri().path() {
+            "/healthz" => StatusCode::OK,
+            "/readyz" if self.fault.borrow().unready => StatusCode::SERVICE_UNAVAILABLE,
+            "/readyz" => StatusCode::OK,
+            _ => self.work(request).await,
+        };
         let mut response = Response::new(Full::new(self.body.clone()));
         *response.status_mut() = status;
         response.headers_mut().insert("x-backend", self.name.clone());
@@ -261,8 +280,7 @@ async fn control(app: Arc<App>, request: Request<Incoming>) -> Result<Response<F
             Ok(body) => body.to_bytes(),
             Err(error) => return say(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        let fault = serde_json::from_slice::<Fault>(&body).map_err(|error| error.to_string()).and_then(Fault::check);
-        match fault {
+        match str::from_utf8(&body).map_err(|error| error.to_string()).and_then(str::parse) {
             Ok(fault) => app.fault.send_replace(fault),
             Err(error) => return say(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };

@@ -21,6 +21,53 @@ pub fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A share of the requests from 0 and below 100%.
+///
+/// # Errors
+/// In words, when it is none.
+pub fn small_share(text: &str) -> Result<f64, String> {
+    if matches!(text.trim(), "0" | "0%") {
+        return Ok(0.0);
+    }
+    share(text).ok().filter(|&share| share < 1.0).ok_or_else(|| {
+        "accepted: a percentage from 0% and below 100% such as 0.05%, or a part such as 0.0005".to_owned()
+    })
+}
+
+/// A service's latency while nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Median in milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile in milliseconds.
+    pub p99_ms: f64,
+}
+
+/// The 99th percentile of a service whose median alone is told, as a multiple of it: what web services usually have.
+const P99_OF_P50: f64 = 6.0;
+
+/// A latency: `p50=20ms,p99=150ms`, `p50=20ms` or `20ms`.
+///
+/// # Errors
+/// In words, when it is none.
+pub fn latency(text: &str) -> Result<Latency, String> {
+    let accepted =
+        || "accepted: a median and perhaps a 99th percentile above it, such as p50=20ms,p99=150ms".to_owned();
+    let (mut p50_ms, mut p99_ms) = (None, None);
+    for part in text.split(',') {
+        let (name, time) = part.split_once('=').unwrap_or(("p50", part));
+        let ms = duration(time.trim()).map_err(|_| accepted())?.as_secs_f64() * 1_000.0;
+        match name.trim() {
+            "p50" if p50_ms.is_none() => p50_ms = Some(ms),
+            "p99" if p99_ms.is_none() => p99_ms = Some(ms),
+            _ => return Err(accepted()),
+        }
+    }
+    let p50_ms = p50_ms.ok_or_else(accepted)?;
+    let p99_ms = p99_ms.unwrap_or(p50_ms * P99_OF_P50);
+    if p99_ms > p50_ms { Ok(Latency { p50_ms, p99_ms }) } else { Err(accepted()) }
+}
+
 /// A length of time: `90s`, `40m`, `1h 30m`.
 ///
 /// # Errors
@@ -51,6 +98,17 @@ pub fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("accepted: a sentence; it is told to everybody and kept".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A revision: one word of visible characters.
+///
+/// # Errors
+/// In words, when it is none.
+pub fn revision(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 200 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("accepted: up to 200 visible ASCII characters, such as a commit's hash or an image".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -87,6 +145,30 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
         Ok(mut found) => found.next().ok_or_else(|| format!("'{text}': the host has no address")),
         Err(error) => Err(format!("'{text}': the host cannot be resolved: {error}")),
     }
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// Whom to name.
+    pub authority: http::uri::Authority,
+    /// What to ask for: the path with its query.
+    pub path: String,
+}
+
+/// A URL of plain HTTP; its host is resolved to its first address.
+///
+/// # Errors
+/// In words, when it is none or its host is unknown.
+pub fn target(text: &str) -> Result<Target, String> {
+    let accepted = || "accepted: a URL of plain HTTP, such as http://127.0.0.1:8080/path".to_owned();
+    let uri: http::Uri = text.parse().map_err(|_| accepted())?;
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(accepted()) };
+    let address = address(&format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)))?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    Ok(Target { address, authority: authority.clone(), path })
 }
 
 /// Addresses separated by commas: at least one, each once.
@@ -131,6 +213,24 @@ mod tests {
     }
 
     #[test]
+    fn small_shares_may_be_nothing() {
+        assert_eq!((small_share("0"), small_share("0%"), small_share("0.05%")), (Ok(0.0), Ok(0.0), Ok(0.0005)));
+        for text in ["100%", "1", "-1%", ""] {
+            assert!(small_share(text).is_err_and(|error| error.contains("0.05%")), "{text}");
+        }
+    }
+
+    #[test]
+    fn latencies_are_a_median_and_a_tail() {
+        assert_eq!(latency("p50=20ms,p99=150ms"), Ok(Latency { p50_ms: 20.0, p99_ms: 150.0 }));
+        assert_eq!(latency("p99=1s, p50=20ms"), Ok(Latency { p50_ms: 20.0, p99_ms: 1_000.0 }));
+        assert_eq!(latency("20ms"), Ok(Latency { p50_ms: 20.0, p99_ms: 120.0 }));
+        for text in ["", "20", "p99=150ms", "p50=20ms,p99=10ms", "p50=1s,p50=2s", "p75=20ms"] {
+            assert!(latency(text).is_err_and(|error| error.contains("p50=20ms,p99=150ms")), "{text}");
+        }
+    }
+
+    #[test]
     fn durations_have_units() {
         assert_eq!(duration("40m"), Ok(Duration::from_secs(2_400)));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
@@ -154,6 +254,18 @@ mod tests {
         assert!(address("localhost:9001").is_ok_and(|a| a.ip().is_loopback() && a.port() == 9001));
         for text in ["localhost", "127.0.0.1", ":9001", "127.0.0.1:99999", "127.0.0.1:http", ""] {
             assert!(address(text).is_err_and(|error| error.contains("accepted")), "{text}");
+        }
+    }
+
+    #[test]
+    fn targets_are_urls_of_plain_http() {
+        let told =
+            |text| target(text).map(|target| (target.address.to_string(), target.authority.to_string(), target.path));
+        let expected = |address: &str, authority: &str, path: &str| Ok((address.into(), authority.into(), path.into()));
+        assert_eq!(told("http://127.0.0.1:81/a?b=c"), expected("127.0.0.1:81", "127.0.0.1:81", "/a?b=c"));
+        assert_eq!(told("http://127.0.0.1"), expected("127.0.0.1:80", "127.0.0.1", "/"));
+        for text in ["127.0.0.1:80", "https://127.0.0.1/", "/path", ""] {
+            assert!(told(text).is_err_and(|error| error.contains("accepted")), "{text}");
         }
     }
 

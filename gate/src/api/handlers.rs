@@ -4,7 +4,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -12,15 +12,16 @@ use super::State;
 use super::problem::{Body, Failure, failure};
 use super::types::{Evidence, OperatorRequest, Problem, Release, Service, SignalRequest, SwitchRequest};
 use crate::event::Command;
+use crate::exposition::Format;
 use crate::gate::Gate;
 
 type Answer<T> = Result<Json<T>, Failure>;
 
-fn no_service(name: &str) -> Failure {
+pub(super) fn no_service(name: &str) -> Failure {
     failure(StatusCode::NOT_FOUND, format!("there is no service {name:?}"))
 }
 
-pub(super) fn no_release(id: &str) -> Failure {
+pub(crate) fn no_release(id: &str) -> Failure {
     failure(StatusCode::NOT_FOUND, format!("there is no release {id:?}"))
 }
 
@@ -48,7 +49,12 @@ pub(super) async fn switch(
     Path(name): Path<String>,
     Body(request): Body<SwitchRequest>,
 ) -> Answer<Release> {
-    operate(&state, &name, Command::Switch { to: request.to.into(), share: request.share }, request.by).await
+    let (to, share) = (request.to.into(), request.share);
+    let command = match request.revision {
+        Some(revision) => Command::SwitchOnce { to, share, revision },
+        None => Command::Switch { to, share },
+    };
+    operate(&state, &name, command, request.by).await
 }
 
 /// Takes the release back.
@@ -151,7 +157,7 @@ pub(super) async fn evidence(Shared(state): Shared<State>, Path(id): Path<String
     state.ask(move |gate, now| gate.evidence(&asked, now)).await?.map(Json).ok_or_else(|| no_release(&id))
 }
 
-/// What the judge of a release saw, as length-delimited protobuf frames.
+/// What the judge of a release saw and what the gate told, as a file for `blueback replay`.
 #[utoipa::path(get, path = "/v1/releases/{id}/recording", params(("id" = String, Path, description = "The release")),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>),
         (status = 404, body = Problem)))]
@@ -160,7 +166,7 @@ pub(super) async fn recording(
     Path(id): Path<String>,
 ) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Failure> {
     let (store, asked) = (state.store, id.clone());
-    let read = tokio::task::spawn_blocking(move || store.recording(&asked)).await;
+    let read = tokio::task::spawn_blocking(move || store.recording_file(&asked)).await;
     let read = read.map_err(|error| failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     match read {
         Ok(Some(bytes)) => Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes)),
@@ -169,13 +175,16 @@ pub(super) async fn recording(
     }
 }
 
-/// Metrics in Prometheus' text form.
+/// Metrics, in the form that `Accept` asks for: Prometheus' text, OpenMetrics, or protobuf with native histograms.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain", body = String)))]
 pub(super) async fn metrics(
     Shared(state): Shared<State>,
-) -> Result<([(HeaderName, &'static str); 1], String), Failure> {
-    let figures = state.ask(Gate::figures).await?;
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], state.metrics.render(figures)))
+    headers: HeaderMap,
+) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Failure> {
+    let figures = state.ask(|gate, _| gate.figures()).await?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::negotiate(accept);
+    Ok(([(header::CONTENT_TYPE, format.content_type())], format.write(&state.metrics.gather(&figures))))
 }
 
 /// The process answers.

@@ -3,10 +3,12 @@
 //! One table says which paths there are, and a test holds it against the OpenAPI document, which is made from the same
 //! handlers.
 
-mod handlers;
+pub(crate) mod handlers;
+mod hooks;
+mod incident;
 pub mod openapi;
-mod problem;
-mod stream;
+pub(crate) mod problem;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 pub mod types;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -27,7 +29,9 @@ use crate::clock::Timestamp;
 use crate::event::{Command, Event};
 use crate::executors::Executors;
 use crate::gate::Gate;
+use crate::hear::alertmanager::MESSAGE_BYTES_MAX;
 use crate::metrics::Metrics;
+use crate::page;
 use crate::server::Message;
 use crate::store::Store;
 use problem::{Failure, failure};
@@ -47,6 +51,8 @@ pub struct State {
     token: Option<Arc<str>>,
     closing: watch::Receiver<bool>,
     tickets: Arc<AtomicU64>,
+    heard: hooks::Heard,
+    pub(crate) page: Arc<page::Cache>,
 }
 
 impl State {
@@ -59,7 +65,37 @@ impl State {
         closing: watch::Receiver<bool>,
     ) -> Self {
         let tickets = Arc::new(AtomicU64::new(1));
-        Self { messages, executors, metrics, store, token: token.map(Into::into), closing, tickets }
+        Self {
+            messages,
+            executors,
+            metrics,
+            store,
+            token: token.map(Into::into),
+            closing,
+            tickets,
+            heard: hooks::Heard::default(),
+            page: Arc::default(),
+        }
+    }
+
+    /// Says when the gate closes.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.clone()
+    }
+
+    /// There is a token, and who changes something must bring it.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// This is the token.
+    pub(crate) fn accepts(&self, brought: &[u8]) -> bool {
+        self.token.as_deref().is_none_or(|token| same(brought, token.as_bytes()))
+    }
+
+    /// Who sends these may change something.
+    pub(crate) fn may_change(&self, headers: &HeaderMap) -> bool {
+        !self.has_token() || self.accepts(&page::session::token_of(headers).unwrap_or_default())
     }
 
     fn send(&self, message: Message) -> Result<(), Failure> {
@@ -70,7 +106,7 @@ impl State {
     }
 
     /// Looks at the gate, between two events.
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Gate, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Failure> {
@@ -81,7 +117,7 @@ impl State {
     }
 
     /// Asks for something to be done.
-    async fn operate(
+    pub(crate) async fn operate(
         &self,
         service: &str,
         command: Command,
@@ -109,10 +145,16 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<State>)> {
         ("post", "/v1/services/{name}/hold", post(handlers::hold)),
         ("post", "/v1/services/{name}/resume", post(handlers::resume)),
         ("post", "/v1/services/{name}/signals", post(handlers::signals)),
+        ("post", "/v1/alertmanager", post(hooks::alertmanager).layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX))),
+        ("get", "/v1/argo/{service}", get(hooks::argo)),
+        ("post", "/v1/flagger/confirm", post(hooks::flagger_confirm)),
+        ("post", "/v1/flagger/rollback", post(hooks::flagger_rollback)),
         ("get", "/v1/releases", get(handlers::releases)),
         ("get", "/v1/releases/{id}", get(handlers::release)),
         ("get", "/v1/releases/{id}/evidence", get(handlers::evidence)),
         ("get", "/v1/releases/{id}/recording", get(handlers::recording)),
+        ("get", "/v1/releases/{id}/incident.md", get(incident::markdown)),
+        ("get", "/v1/releases/{id}/incident.html", get(incident::html)),
         ("get", "/openapi.json", get(openapi::serve)),
         ("get", "/metrics", get(handlers::metrics)),
         ("get", "/live", get(handlers::live)),
@@ -131,10 +173,11 @@ fn waiting_routes() -> Vec<(&'static str, &'static str, MethodRouter<State>)> {
 /// The whole API.
 pub(crate) fn router(state: State) -> Router {
     let add = |router: Router<State>, (_, path, handler): (_, _, MethodRouter<State>)| router.route(path, handler);
-    let quick = routes().into_iter().fold(Router::new(), add).layer(middleware::from_fn(in_time));
+    let quick = routes().into_iter().fold(page::router(), add).layer(middleware::from_fn(in_time));
     waiting_routes()
         .into_iter()
         .fold(quick, add)
+        .merge(page::streams())
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such path; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
             failure(StatusCode::METHOD_NOT_ALLOWED, "the path has no such method; see /openapi.json")
@@ -152,25 +195,35 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// With a token, who changes something must bring it. Reading is free.
+/// With a token, who changes something must bring it. Reading is free. What a browser sends for a page of somebody else
+/// changes nothing, with or without a token.
 async fn authorized(
     axum::extract::State(state): axum::extract::State<State>,
     request: Request,
     next: Next,
 ) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if let Some(token) = state.token.as_deref().filter(|_| changes) {
-        let brought = request.headers().get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
-        let brought = brought.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-        if !same(brought, token.as_bytes()) {
-            let mut response = failure(
-                StatusCode::UNAUTHORIZED,
-                "the call changes something; it must bring the gate's token as `Authorization: Bearer`",
-            )
+    // Flagger's questions are asked by POST, and change nothing.
+    let asks = request.uri().path().starts_with("/v1/flagger/");
+    let changes = !asks && !matches!(*request.method(), Method::GET | Method::HEAD);
+    if !changes {
+        return next.run(request).await;
+    }
+    let (headers, uri) = (request.headers(), request.uri());
+    if page::session::is_from_elsewhere(headers, uri, !state.has_token()) {
+        return failure(StatusCode::FORBIDDEN, "the call changes something; it must not come from another site's page")
             .into_response();
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-            return response;
+    }
+    if !page::session::is_open(uri.path()) && !state.may_change(headers) {
+        if let Some(login) = page::session::to_login(uri, headers) {
+            return login;
         }
+        let mut response = failure(
+            StatusCode::UNAUTHORIZED,
+            "the call changes something; it must bring the gate's token as `Authorization: Bearer`",
+        )
+        .into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        return response;
     }
     next.run(request).await
 }

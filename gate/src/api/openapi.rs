@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{handlers, stream};
+use super::{handlers, hooks, incident, stream};
 
 /// The OpenAPI document.
 #[derive(OpenApi)]
@@ -11,7 +11,7 @@ use super::{handlers, stream};
     info(
         title = "Blueback gate",
         description = "Releases that are watched, their verdicts and evidence, and what an operator may ask for. Every \
-            answer but /metrics, /live, /ready and recordings is JSON; every error is a Problem.",
+            answer but /metrics, /live, /ready, incident documents and recordings is JSON; every error is a Problem.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
@@ -22,10 +22,16 @@ use super::{handlers, stream};
         handlers::hold,
         handlers::resume,
         handlers::signals,
+        hooks::alertmanager,
+        hooks::argo,
+        hooks::flagger_confirm,
+        hooks::flagger_rollback,
         handlers::releases,
         handlers::release,
         handlers::evidence,
         handlers::recording,
+        incident::markdown,
+        incident::html,
         handlers::metrics,
         handlers::live,
         handlers::ready,

@@ -19,6 +19,23 @@ pub(crate) struct Failure {
     problem: Problem,
 }
 
+impl Failure {
+    /// The status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Coming again may help.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.status.is_server_error()
+    }
+
+    /// What is wrong, for people.
+    pub(crate) fn text(&self) -> &str {
+        &self.problem.error
+    }
+}
+
 /// Something is wrong, and not with a field.
 pub(crate) fn failure(status: StatusCode, error: impl Into<String>) -> Failure {
     Failure { status, problem: Problem { error: error.into(), field: None } }

@@ -27,7 +27,7 @@ const WAIT_MAX: Duration = Duration::from_secs(600);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Changes of one release.
-struct Changes {
+pub(crate) struct Changes {
     id: String,
     state: State,
     all: broadcast::Receiver<Arc<Release>>,
@@ -36,7 +36,7 @@ struct Changes {
 
 impl Changes {
     /// Listens first and looks then, so that no change falls in between.
-    async fn of(id: &str, state: &State) -> Result<(Self, Arc<Release>), Failure> {
+    pub(crate) async fn of(id: &str, state: &State) -> Result<(Self, Arc<Release>), Failure> {
         let (all, closing) = (state.executors.changes(), state.closing.clone());
         let this = Self { id: id.to_owned(), state: state.clone(), all, closing };
         let release = this.now().await?.ok_or_else(|| no_release(id))?;
@@ -49,7 +49,7 @@ impl Changes {
     }
 
     /// The next change. `None` when the gate closes.
-    async fn next(&mut self) -> Option<Arc<Release>> {
+    pub(crate) async fn next(&mut self) -> Option<Arc<Release>> {
         loop {
             let change = tokio::select! {
                 change = self.all.recv() => change,

@@ -100,6 +100,9 @@ pub struct Release {
     pub timeline: Vec<Moment>,
     /// Who asked for the switch.
     pub by: Option<String>,
+    /// What is released, as whoever asked for the switch named it: a commit, an image, a version.
+    #[serde(default)]
+    pub source_revision: Option<String>,
     /// Rises with every change of this release; for long polls and as the id of server-sent events.
     pub revision: u64,
 }
@@ -174,7 +177,7 @@ pub struct ReleaseVerdict {
 }
 
 /// Evidence of a release, rule by rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
     /// The release.
     pub release: String,
@@ -184,6 +187,33 @@ pub struct Evidence {
     pub criteria: Vec<Criterion>,
     /// One point a second, oldest first, at most the last ten minutes.
     pub series: Vec<Point>,
+    /// What the evidence came to, once a second, oldest first, at most the last ten minutes that this gate watched.
+    #[serde(default)]
+    pub weighings: Vec<Weighing>,
+    /// The candidate's requests since the switch.
+    #[serde(default)]
+    pub candidate: Sum,
+    /// The baseline's.
+    #[serde(default)]
+    pub baseline: Sum,
+}
+
+/// How the evidence of each rule stood at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Weighing {
+    /// Milliseconds since the switch.
+    pub after_ms: u64,
+    /// ln E of each rule, in the order of `criteria`; null for rules that are not proven.
+    pub evidence: Vec<Option<f64>>,
+}
+
+/// Requests since the switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Sum {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Of those, failed by the application's fault.
+    pub failed: u64,
 }
 
 /// One rule and what is known about it.
@@ -270,6 +300,9 @@ pub struct SwitchRequest {
     pub share: Option<f64>,
     /// Who asks.
     pub by: Option<String>,
+    /// What is released: a commit, an image, a version. When it is that of the newest release already, no other one begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// Asks for a revert, hold or resume.
@@ -292,6 +325,78 @@ pub struct SignalRequest {
     pub why: Option<String>,
     /// Who says so.
     pub by: Option<String>,
+}
+
+/// What became of the alerts that an Alertmanager sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlertsHeard {
+    /// Alerts that raised a signal.
+    pub raised: usize,
+    /// Alerts whose end was written down.
+    pub ended: usize,
+    /// Alerts that were heard before.
+    pub repeated: usize,
+    /// Alerts that mean nothing here.
+    pub ignored: usize,
+    /// What became of each, by fingerprint.
+    pub alerts: Vec<AlertHeard>,
+}
+
+/// What became of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlertHeard {
+    /// The alert.
+    pub fingerprint: String,
+    /// Its service, where it is known.
+    pub service: Option<String>,
+    /// The signal, where it is one.
+    pub signal: Option<String>,
+    /// `raised`, `ended`, `repeated`, or why it was passed over.
+    pub outcome: String,
+}
+
+/// The verdict on the newest release of a service, for an analysis of Argo Rollouts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ArgoVerdict {
+    /// The service.
+    pub service: String,
+    /// The release.
+    pub release: String,
+    /// What is released, where it was said.
+    pub revision: Option<String>,
+    /// `pass`, `fail`, `pending` or `inconclusive`.
+    pub verdict: String,
+    /// The verdict is `pass`.
+    pub pass: bool,
+    /// The verdict is `fail`.
+    pub fail: bool,
+    /// The verdict is `pending`.
+    pub pending: bool,
+    /// The verdict is `inconclusive`.
+    pub inconclusive: bool,
+    /// Where the release is in its life.
+    pub phase: Phase,
+    /// The whole story in one sentence.
+    pub text: String,
+}
+
+/// What Flagger sends to a webhook. Other fields are passed over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FlaggerRequest {
+    /// The canary.
+    pub name: String,
+    /// Its namespace.
+    #[serde(default)]
+    pub namespace: String,
+    /// Where Flagger is.
+    #[serde(default)]
+    pub phase: String,
+    /// Of what is released.
+    #[serde(default)]
+    pub checksum: String,
+    /// `service` names the service here, where it is called otherwise than the canary.
+    #[serde(default)]
+    pub metadata: std::collections::BTreeMap<String, String>,
 }
 
 /// Something was wrong with a request.

@@ -17,6 +17,7 @@ use crate::effect::{Effect, Refusal};
 use crate::event::Ticket;
 use crate::metrics::Metrics;
 use crate::server::Message;
+use crate::tell::Tell;
 use steps::Steps;
 use streams::Streams;
 use writer::{Write, Writer};
@@ -34,6 +35,8 @@ pub struct Executors {
     pub streams: Streams,
     /// To the store.
     pub writer: Writer,
+    /// To those who want to be told.
+    pub tell: Tell,
     steps: Steps,
     answers: Arc<Mutex<Answers>>,
     changes: broadcast::Sender<Arc<api::Release>>,
@@ -47,6 +50,7 @@ impl Executors {
             streams: Streams::new(Arc::clone(&metrics)),
             steps: Steps::new(writer.clone(), messages, metrics),
             writer,
+            tell: Tell::default(),
             answers: Arc::default(),
             changes: broadcast::channel(CHANGES_QUEUED_MAX).0,
         }
@@ -92,8 +96,11 @@ impl Executors {
                     save = true;
                     self.writer.write(Write::Release(record));
                 }
-                // Nobody may listen, and that is no fault.
-                Effect::Publish(release) => drop(self.changes.send(release)),
+                Effect::Publish(release) => {
+                    self.tell.publish(&release);
+                    // Nobody may listen, and that is no fault.
+                    drop(self.changes.send(release));
+                }
                 Effect::Answer { ticket, answer } => answers.push((ticket, answer)),
             }
         }

@@ -16,7 +16,7 @@ const REVERTED_MAX: Duration = Duration::from_secs(30);
 
 /// What a person can decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub enum Verb {
     /// Back to what served before.
     Revert,
     /// Nothing happens by itself.
@@ -26,7 +26,9 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    const fn as_str(self) -> &'static str {
+    /// As the API calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Revert => "revert",
             Self::Hold => "hold",

@@ -101,6 +101,7 @@ impl Stage {
             }
         };
         let guard = Guard::start(GuardConfig {
+            tell: blueback_gate::tell::TellConfig::default(),
             name: NAME.to_owned(),
             listen: free,
             blue: vec![blue.addr()],
@@ -150,7 +151,8 @@ impl Stage {
         let mut play = Play { measured: Measured::new(load.began_ms(), slow_limit(args.fault)), results };
         play.wait(WARM_UP).await;
 
-        let request = SwitchRequest { to: Slot::Green, share: None, by: Some("blueback demo".to_owned()) };
+        let request =
+            SwitchRequest { to: Slot::Green, share: None, by: Some("blueback demo".to_owned()), revision: None };
         let release = self.gate.switch(NAME, &request).await.context("switch to green")?;
         let mut story = Story::new(&self.gate, release);
         play.follow(&mut story, HEALTHY, |_| false).await?;

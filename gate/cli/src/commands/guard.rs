@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use blueback_agent::{Agent, Target};
+use blueback_gate::tell::TellConfig;
 use blueback_gate::{RulesFile, Server, ServiceConfig};
 use blueback_report::{NAME_BYTES_MAX, Role, Slot};
 
@@ -42,6 +43,8 @@ pub struct GuardConfig {
     pub probe: Option<String>,
     /// Token that the API asks for.
     pub token: Option<String>,
+    /// Whom to tell what becomes of releases.
+    pub tell: TellConfig,
 }
 
 impl TryFrom<GuardArgs> for GuardConfig {
@@ -73,6 +76,7 @@ impl TryFrom<GuardArgs> for GuardConfig {
         {
             flag.complain("--api", &format!("'{api}' is where clients connect; accepted: another port"));
         }
+        let tell = args.tell.read(&mut errors);
         let mut gate = blueback_gate::Config { token: token.clone().flatten(), ..blueback_gate::Config::default() };
         gate.api = api.unwrap_or(gate.api);
         if let Err(error) = gate.check() {
@@ -95,6 +99,7 @@ impl TryFrom<GuardArgs> for GuardConfig {
                     seed: args.seed,
                     probe: args.probe,
                     token,
+                    tell,
                 })
             }
             _ => Err(Failure::Usage(errors)),
@@ -158,6 +163,7 @@ impl Guard {
             rules: config.rules,
             services: vec![ServiceConfig { name: config.name.clone(), serving: config.serving }],
             token: config.token,
+            tell: config.tell,
         })
         .await
         .context("start the gate")?;

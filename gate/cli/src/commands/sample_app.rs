@@ -18,6 +18,7 @@ pub(super) async fn run(args: SampleArgs) -> Result<Exit, Failure> {
         name: args.name,
         seed: args.seed,
         latency_us: (shortest, longest),
+        fault: args.fault.unwrap_or_default(),
     })
     .await?;
     out::result(&format!("serving on {}", sample.addr()));

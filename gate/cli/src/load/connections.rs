@@ -13,7 +13,7 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::{Lost, Wire};
+use super::{Lost, Plan, Wire};
 
 type Message = Request<Empty<Bytes>>;
 type Sent = Result<http::Response<Incoming>, TrySendError<Message>>;
@@ -52,8 +52,9 @@ struct Pool {
 struct Place<'a>(Option<&'a Connections>);
 
 impl Connections {
-    pub(super) fn new(target: SocketAddr, wire: Wire, path: &str) -> Self {
-        let authority = target.to_string();
+    pub(super) fn new(plan: &Plan) -> Self {
+        let &Plan { target, wire, ref path, .. } = plan;
+        let authority = plan.authority.as_ref().map_or_else(|| target.to_string(), ToString::to_string);
         let uri = match wire {
             // HTTP/2 carries scheme and authority in the request itself.
             Wire::H2c(_) => format!("http://{authority}{path}").parse(),
@@ -64,7 +65,7 @@ impl Connections {
             target,
             wire,
             uri: uri.unwrap_or_default(),
-            host: authority.parse().expect("an address is a header value"),
+            host: authority.parse().expect("an address or an authority is a header value"),
             idle: Mutex::default(),
             shared: (0..shared).map(|_| tokio::sync::Mutex::default()).collect(),
             resent: AtomicU64::new(0),

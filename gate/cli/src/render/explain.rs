@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use blueback_gate::api::types::{Criterion, Evidence, Point, PointSide, Release, Tally};
+use blueback_gate::api::types::{Criterion, Evidence, Point, PointSide, Release};
 use owo_colors::OwoColorize as _;
 
-use super::{Table, count, counted, moment, percent, phase_styled, slot, slot_styled, span, sparkline, time, value};
+use super::{
+    Table, count, counted, moment, percent, phase_styled, slot, slot_styled, span, sparkline, state, tally, time, value,
+};
 
 /// Widest curve, in characters: it fits beside its legend into 100 columns.
 const CURVE_COLUMNS: usize = 60;
@@ -51,6 +53,19 @@ pub fn explain(release: &Release, evidence: &Evidence) -> String {
         let _ = writeln!(text, "\n{}", "Curves".bold());
         text.push_str(&curves(&evidence.series, candidate, baseline));
     }
+    let rising = rising(evidence);
+    if !rising.is_empty() {
+        let _ = writeln!(text, "\n{}\n{rising}", "Evidence, once a second, up to what each rule needs".bold());
+    }
+    if evidence.candidate.requests > 0 {
+        let lost = evidence.candidate;
+        let _ = writeln!(
+            text,
+            "\n{} of {} on {candidate} failed since the switch.",
+            count(lost.failed),
+            counted(lost.requests, "request")
+        );
+    }
     text.trim_end().to_owned()
 }
 
@@ -58,10 +73,9 @@ fn rules(criteria: &[Criterion], candidate: &str, baseline: &str) -> String {
     let mut table = Table::new(["RULE", "LIST", "STATE", candidate, baseline, "LIMIT", "EVIDENCE"]);
     for criterion in criteria {
         let state = match (criterion.fired_ms, criterion.list.as_str()) {
-            (Some(at), "pass") => format!("holds since +{}", span(at)).green().to_string(),
-            (Some(at), _) => format!("fired at +{}", span(at)).red().to_string(),
-            (None, "pass") => "not yet".to_owned(),
-            (None, _) => "quiet".to_owned(),
+            (Some(_), "pass") => state(criterion).green().to_string(),
+            (Some(_), _) => state(criterion).red().to_string(),
+            (None, _) => state(criterion),
         };
         // A signal is raised or not: there is nothing to measure.
         let measured = |text: String| if criterion.kind == "signal" { "-".to_owned() } else { text };
@@ -78,15 +92,6 @@ fn rules(criteria: &[Criterion], candidate: &str, baseline: &str) -> String {
     table.to_string()
 }
 
-fn tally(tally: &Tally, unit: &str) -> String {
-    match tally.value {
-        Some(measured) => {
-            format!("{} ({} of {})", value(measured, unit), count(tally.bad), counted(tally.requests, "request"))
-        }
-        None => "no data".to_owned(),
-    }
-}
-
 /// How far the evidence is on its way to the threshold, as odds that a person can read: both are logarithms.
 fn weight(criterion: &Criterion) -> String {
     match (criterion.evidence, criterion.threshold) {
@@ -98,6 +103,23 @@ fn weight(criterion: &Criterion) -> String {
         _ if criterion.kind == "persistent" => "by the words".to_owned(),
         _ => "-".to_owned(),
     }
+}
+
+/// How the evidence of each rule that is proven came to where it is.
+fn rising(evidence: &Evidence) -> String {
+    let weighings = &evidence.weighings;
+    let proven = evidence.criteria.iter().enumerate().filter(|(_, criterion)| criterion.list == "revert");
+    let lines: Vec<_> = proven
+        .filter_map(|(place, criterion)| {
+            let threshold = criterion.threshold.filter(|threshold| *threshold > 0.0)?;
+            let values: Vec<_> = weighings.iter().map(|weighing| weighing.evidence.get(place).copied()?).collect();
+            let most = values.iter().flatten().copied().reduce(f64::max)?;
+            let line = sparkline(&values, threshold, CURVE_COLUMNS);
+            Some((criterion.rule.as_str(), format!("{line}  at most {most:.1} of {threshold:.1}")))
+        })
+        .collect();
+    let width = lines.iter().map(|(rule, _)| rule.chars().count()).max().unwrap_or(0);
+    lines.iter().map(|(rule, line)| format!("{rule:<width$}  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn curves(series: &[Point], candidate: &str, baseline: &str) -> String {

@@ -1,4 +1,4 @@
-use blueback_gate::api::types::{Backend, Criterion, Evidence, Point, PointSide, Tally, Verdict};
+use blueback_gate::api::types::{Backend, Criterion, Evidence, Point, PointSide, Sum, Tally, Verdict, Weighing};
 
 use super::*;
 
@@ -51,6 +51,7 @@ pub(crate) fn reverted() -> Release {
             moment(125_900, "reverted", "blue serves"),
         ],
         by: Some("ada".to_owned()),
+        source_revision: None,
         revision: 9,
     }
 }
@@ -126,11 +127,11 @@ fn releases_show_the_verdict() {
     );
 }
 
-#[test]
-fn explain_tells_the_whole_story() {
+/// Evidence of [`reverted`]: the rule that fired, one that had nothing to say, and one that waits for a signal.
+pub(crate) fn evidence() -> Evidence {
     let tally = |requests, bad: u64| Tally { requests, bad, value: Some(bad as f64 / requests as f64) };
     let side = |failed, p99_ms| PointSide { requests: 100, failed, p50_ms: Some(5.0), p99_ms };
-    let evidence = Evidence {
+    Evidence {
         release: "shop-3".to_owned(),
         now_ms: 4_000,
         criteria: vec![
@@ -188,8 +189,18 @@ fn explain_tells_the_whole_story() {
             Point { after_ms: 0, share: 0.0, candidate: PointSide::default(), baseline: side(1, Some(8.0)) },
             Point { after_ms: 1_000, share: 1.0, candidate: side(50, Some(9.0)), baseline: PointSide::default() },
         ],
-    };
-    let text = plain(&explain(&reverted(), &evidence));
+        weighings: vec![
+            Weighing { after_ms: 0, evidence: vec![Some(0.0), None, None] },
+            Weighing { after_ms: 1_000, evidence: vec![Some(12.0), None, None] },
+        ],
+        candidate: Sum { requests: 61, failed: 32 },
+        baseline: Sum::default(),
+    }
+}
+
+#[test]
+fn explain_tells_the_whole_story() {
+    let text = plain(&explain(&reverted(), &evidence()));
     for line in [
         "shop-3  blue to green, reverted",
         "error rate > 5%: 52% of 61 requests failed",
@@ -201,6 +212,8 @@ fn explain_tells_the_whole_story() {
         "error rate   green  ··█  at most 50%",
         "error rate   blue   ▁▁·  at most 1%",
         "latency p99  green  ··█  at most 9.0 ms",
+        "error rate > 5%  ▁█  at most 12.0 of 8.0",
+        "32 of 61 requests on green failed since the switch.",
         "from -2.000 s to +1.000 s since the switch, 1 second a character",
     ] {
         assert!(text.lines().any(|seen| seen == line), "missing: {line}\n{text}");

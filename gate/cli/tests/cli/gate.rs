@@ -154,6 +154,7 @@ pub(crate) fn release(phase: Phase, revision: u64, text: &str) -> Release {
             })
             .collect(),
         by: Some("ada".to_owned()),
+        source_revision: None,
         revision,
     }
 }
@@ -196,9 +197,12 @@ async fn answer(script: Arc<Mutex<Script>>, request: Request<Incoming>) -> Resul
                 json(StatusCode::SERVICE_UNAVAILABLE, &Problem { error: "restarting".to_owned(), field: None })
             }
         },
-        "/v1/releases/shop-1" | "/v1/services/shop/switch" | "/v1/services/shop/revert" | "/v1/services/shop/hold" => {
-            json(StatusCode::OK, &script.release)
-        }
+        "/v1/releases" => json(StatusCode::OK, &[&script.release]),
+        "/v1/releases/shop-1"
+        | "/v1/services/shop/switch"
+        | "/v1/services/shop/revert"
+        | "/v1/services/shop/hold"
+        | "/v1/services/shop/signals" => json(StatusCode::OK, &script.release),
         path => {
             json(StatusCode::NOT_FOUND, &Problem { error: format!("no {path} here"), field: Some("id".to_owned()) })
         }

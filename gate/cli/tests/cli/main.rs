@@ -1,9 +1,12 @@
 //! The binary as scripts and CI see it: words, exit codes, and what is on which stream.
 
 mod awaiting;
+mod ci;
 mod demo;
 mod gate;
 mod guarding;
+mod power;
+mod replay;
 mod rules;
 mod usage;
 
@@ -18,8 +21,13 @@ struct Ran {
 
 /// Runs `blueback` with these arguments and nothing from this environment.
 async fn blueback(args: &[&str]) -> Ran {
+    blueback_in(args, &[]).await
+}
+
+/// The same with these variables.
+async fn blueback_in(args: &[&str], environment: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blueback"));
-    command.args(args).env_clear().env("USER", "ada");
+    command.args(args).env_clear().env("USER", "ada").envs(environment.iter().copied());
     let output: Output = tokio::task::spawn_blocking(move || command.output())
         .await
         .expect("running a command does not panic")
