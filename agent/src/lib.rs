@@ -24,6 +24,7 @@ pub mod outbox;
 pub mod probe;
 pub mod proxy;
 pub mod recorder;
+pub mod redirect;
 pub mod reporter;
 pub mod ring;
 pub mod route;

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use blueback_agent::redirect::Redirect;
 use blueback_agent::{Agent, Flags};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +15,10 @@ use tracing_subscriber::EnvFilter;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("redirect") {
+        return redirect(words);
+    }
     let flags = Flags::parse();
     tell_logs();
     let config = match flags.into_config() {
@@ -37,6 +42,29 @@ fn main() -> ExitCode {
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `blueback-agent redirect FROM=TO…`, as an init container.
+fn redirect(words: impl Iterator<Item = String>) -> ExitCode {
+    tell_logs();
+    let redirects: Result<Vec<Redirect>, String> = words.map(|word| word.parse()).collect();
+    let redirects = match redirects {
+        Ok(redirects) => redirects,
+        Err(problem) => {
+            error!("{problem}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match blueback_agent::redirect::apply(&redirects) {
+        Ok(()) => {
+            info!(?redirects, "Redirected");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE

@@ -33,6 +33,52 @@ pub struct Config {
     pub token: Option<String>,
     /// Whom to tell what becomes of releases.
     pub tell: TellConfig,
+    /// Guards what ReleaseGates in a cluster name; the embedded gate when absent.
+    pub kubernetes: Option<crate::kubernetes::Settings>,
+    /// Ports beside the API, and what is needed for TLS and for webhooks.
+    pub entrances: Entrances,
+}
+
+/// Ports beside the API, and what is needed for TLS and for webhooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entrances {
+    /// Service that leads to the gate: its certificate bears this name, and agents call it.
+    pub service_name: String,
+    /// Folder with `ca.crt`, `tls.crt` and `tls.key`; without it nothing is encrypted.
+    pub tls_dir: Option<PathBuf>,
+    /// Secret that the gate keeps its own certificates in, mounted at `tls_dir`; without it somebody else makes them.
+    pub tls_secret: Option<String>,
+    /// Address of the admission webhooks.
+    pub webhooks: Option<SocketAddr>,
+    /// Address of a plain port with `/metrics`, `/live` and `/ready`.
+    pub metrics: Option<SocketAddr>,
+    /// Image of injected agents.
+    pub agent_image: Option<String>,
+    /// Configuration of mutating webhooks that is told our authority.
+    pub mutating_webhook: Option<String>,
+    /// Configuration of validating webhooks that is told our authority.
+    pub validating_webhook: Option<String>,
+}
+
+impl Entrances {
+    /// What does not go together.
+    fn check(&self, kubernetes: bool, wrong: &mut Vec<String>) {
+        for (flag, given) in [
+            ("--tls-secret", self.tls_secret.is_some()),
+            ("--webhooks", self.webhooks.is_some()),
+            ("--mutating-webhook", self.mutating_webhook.is_some()),
+            ("--validating-webhook", self.validating_webhook.is_some()),
+        ] {
+            if given && self.tls_dir.is_none() {
+                wrong.push(format!(
+                    "{flag}: is accepted only with --tls-dir, the folder that certificates are read from"
+                ));
+            }
+            if given && !kubernetes {
+                wrong.push(format!("{flag}: is accepted only with --kubernetes"));
+            }
+        }
+    }
 }
 
 impl Default for Config {
@@ -45,6 +91,8 @@ impl Default for Config {
             services: Vec::new(),
             token: None,
             tell: TellConfig::default(),
+            kubernetes: None,
+            entrances: Entrances::default(),
         }
     }
 }
@@ -56,7 +104,8 @@ impl Config {
     /// All that is wrong, at once: field, value, and what would be accepted.
     pub fn check(&self) -> anyhow::Result<()> {
         let mut wrong = Vec::new();
-        if !self.api.ip().is_loopback() && self.token.is_none() {
+        // In a cluster the API server says who may.
+        if !self.api.ip().is_loopback() && self.token.is_none() && self.kubernetes.is_none() {
             wrong.push(format!(
                 "--api {}: without --token-file only a loopback address is accepted, as everybody who reaches the API may \
                  revert (for example 127.0.0.1:{PORT})",
@@ -77,6 +126,7 @@ impl Config {
                 ));
             }
         }
+        self.entrances.check(self.kubernetes.is_some(), &mut wrong);
         if let Err(errors) = self.rules.rules() {
             wrong.extend(errors.iter().map(ToString::to_string));
         }
@@ -112,6 +162,27 @@ pub struct Args {
     /// A service that is known before its agents come, as NAME=blue or NAME=green: the slot that serves.
     #[arg(long = "service", env = "BLUEBACK_GATE_SERVICES", value_name = "NAME=SLOT", value_delimiter = ',')]
     services: Vec<String>,
+    /// Guard what the ReleaseGates of a Kubernetes cluster name, by the pod's own service account or the kubeconfig.
+    #[arg(long, env = "BLUEBACK_GATE_KUBERNETES")]
+    kubernetes: bool,
+    /// File that says how the cluster is reached; the pod's own service account when absent.
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespaces whose ReleaseGates are looked after; all of them when absent.
+    #[arg(long, env = "BLUEBACK_GATE_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    /// Name of the gate's own pod.
+    #[arg(long, env = "BLUEBACK_GATE_POD_NAME", value_name = "NAME", default_value = "blueback-gate")]
+    pod_name: String,
+    /// Namespace of the gate's own pod; the Lease of several gates is there.
+    #[arg(long, env = "BLUEBACK_GATE_POD_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
+    pod_namespace: String,
+    /// Address of the gate's own pod, where agents and the other gates reach it when it leads.
+    #[arg(long, env = "BLUEBACK_GATE_POD_IP", value_name = "IP")]
+    pod_ip: Option<String>,
+    /// Ports beside the API.
+    #[command(flatten)]
+    entrances: EntranceArgs,
     /// Form of the log: text or json.
     #[arg(long, env = "BLUEBACK_GATE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: String,
@@ -124,6 +195,58 @@ pub struct Args {
     // Last, as its heading would go on over what follows.
     #[command(flatten)]
     tell: TellArgs,
+}
+
+/// Ports beside the API, and what is needed for TLS and for webhooks.
+#[derive(Debug, clap::Args)]
+struct EntranceArgs {
+    /// Service that leads to the gate: its certificate bears this name, and agents call it.
+    #[arg(long, env = "BLUEBACK_GATE_SERVICE_NAME", value_name = "NAME", default_value = "blueback-gate")]
+    service_name: String,
+    /// Folder with ca.crt, tls.crt and tls.key, read again when they change; without it nothing is encrypted.
+    #[arg(long, env = "BLUEBACK_GATE_TLS_DIR", value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+    /// Secret mounted at --tls-dir that the gate keeps its own certificates in; without it somebody else makes them.
+    #[arg(long, env = "BLUEBACK_GATE_TLS_SECRET", value_name = "NAME")]
+    tls_secret: Option<String>,
+    /// Address of the admission webhooks, /inject and /validate, over TLS.
+    #[arg(long, env = "BLUEBACK_GATE_WEBHOOKS", value_name = "ADDR")]
+    webhooks: Option<String>,
+    /// Address of a plain port with /metrics, /live and /ready.
+    #[arg(long, env = "BLUEBACK_GATE_METRICS", value_name = "ADDR")]
+    metrics: Option<String>,
+    /// Image of injected agents, unless a ReleaseGate names another.
+    #[arg(long, env = "BLUEBACK_GATE_AGENT_IMAGE", value_name = "IMAGE")]
+    agent_image: Option<String>,
+    /// MutatingWebhookConfiguration whose caBundle the gate keeps.
+    #[arg(long, env = "BLUEBACK_GATE_MUTATING_WEBHOOK", value_name = "NAME")]
+    mutating_webhook: Option<String>,
+    /// ValidatingWebhookConfiguration whose caBundle the gate keeps.
+    #[arg(long, env = "BLUEBACK_GATE_VALIDATING_WEBHOOK", value_name = "NAME")]
+    validating_webhook: Option<String>,
+}
+
+impl EntranceArgs {
+    fn read(self, wrong: &mut Vec<String>) -> Entrances {
+        let mut address = |flag: &str, value: Option<String>| {
+            let value = value?;
+            let address = value.parse().ok();
+            if address.is_none() {
+                wrong.push(format!("{flag} {value:?}: an address and port is accepted, as 0.0.0.0:7443"));
+            }
+            address
+        };
+        Entrances {
+            service_name: self.service_name,
+            webhooks: address("--webhooks", self.webhooks),
+            metrics: address("--metrics", self.metrics),
+            tls_dir: self.tls_dir,
+            tls_secret: self.tls_secret,
+            agent_image: self.agent_image,
+            mutating_webhook: self.mutating_webhook,
+            validating_webhook: self.validating_webhook,
+        }
+    }
 }
 
 /// How to log.
@@ -149,10 +272,20 @@ impl Args {
     pub fn read(self) -> anyhow::Result<(Config, LogFormat, EnvFilter)> {
         let mut wrong: Vec<String> = Vec::new();
         let mut config = Config { store: self.store, ..Config::default() };
+        if self.kubernetes {
+            config.kubernetes = Some(crate::kubernetes::Settings {
+                kubeconfig: self.kubeconfig,
+                namespaces: self.namespaces,
+                pod_name: self.pod_name,
+                pod_namespace: self.pod_namespace,
+                pod_ip: self.pod_ip,
+            });
+        }
         match self.api.parse() {
             Ok(api) => config.api = api,
             Err(_) => wrong.push(format!("--api {:?}: an address and port is accepted, as 127.0.0.1:{PORT}", self.api)),
         }
+        config.entrances = self.entrances.read(&mut wrong);
         if let Some(file) = self.rules {
             match RulesFile::read(&file) {
                 Ok(rules) => config.rules = rules,
@@ -210,6 +343,22 @@ mod tests {
         for part in ["--api \"here\"", "--service \"shop\"", "NAME=green", "--log-format \"xml\"", "text or json"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn certificates_come_from_a_folder() {
+        let args = ["gate", "--tls-secret", "tls", "--webhooks", "0.0.0.0:7443", "--metrics", "nowhere"];
+        let error = Args::try_parse_from(args).expect("the flags are known").read().expect_err("there is no folder");
+        let text = error.to_string();
+        for part in ["--tls-secret", "--webhooks", "--tls-dir", "--metrics \"nowhere\""] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let args = ["gate", "--tls-secret", "tls", "--tls-dir", "/tls"];
+        let error = Args::try_parse_from(args).expect("the flags are known").read().expect_err("there is no cluster");
+        assert!(error.to_string().contains("--kubernetes"), "{error}");
+        let args = ["gate", "--kubernetes", "--tls-secret", "tls", "--tls-dir", "/tls", "--metrics", "0.0.0.0:7071"];
+        let (config, ..) = Args::try_parse_from(args).expect("the flags are known").read().expect("they go together");
+        assert_eq!(config.entrances.metrics, Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7071))));
     }
 
     #[test]

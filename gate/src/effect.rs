@@ -1,5 +1,6 @@
 //! What a gate wants done. Executors do it, and come back with events.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use blueback_report::wire::proto;
@@ -29,12 +30,21 @@ pub enum Effect {
     },
     /// Make the durable change of traffic: [`Step::Switched`].
     ChangeTraffic(Job),
+    /// Ask the platform to give the candidate the job's share: [`Step::Shifted`].
+    ShiftTraffic(Job),
     /// See that the baseline can serve, by what only the platform knows: [`Step::Verified`].
     VerifyBaseline(Job),
     /// Let go of the candidate: [`Step::Released`].
     ReleaseCandidate(Job),
     /// Tell everybody: [`Step::Announced`].
     Announce(Job),
+    /// The pods of a service that have a slot, by name and by UID, are these now.
+    Assign {
+        /// The service.
+        service: Arc<str>,
+        /// Pods and their slots.
+        slots: Arc<BTreeMap<Arc<str>, Slot>>,
+    },
     /// Keep what the judge saw.
     Record {
         /// The release.
@@ -74,6 +84,8 @@ pub struct Job {
     pub record: ServiceRecord,
     /// The story so far.
     pub text: String,
+    /// The part of all requests that the candidate shall get.
+    pub share: f64,
 }
 
 /// What the gate says to an agent.

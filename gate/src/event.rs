@@ -5,6 +5,7 @@ use std::sync::Arc;
 use blueback_report::{Hello, Invalid, Report, Slot};
 
 use crate::evidence::Evidence;
+use crate::platform::Snapshot;
 use crate::recording::Recording;
 use crate::records::{ReleaseRecord, ServiceRecord};
 
@@ -84,6 +85,18 @@ pub enum Event {
         /// Why not.
         error: String,
     },
+    /// A platform was seen to do this with a service's requests.
+    Platform {
+        /// The service.
+        service: Arc<str>,
+        /// What was seen.
+        snapshot: Box<Snapshot>,
+    },
+    /// A service whose requests a platform splits is not guarded any more.
+    PlatformGone {
+        /// The service.
+        service: Arc<str>,
+    },
     /// What a former gate has left in the store. Only meaningful as the first event.
     Restore(Box<Stored>),
 }
@@ -152,10 +165,12 @@ pub enum Step {
     Released,
     /// Everybody who should know has been told.
     Announced,
+    /// No step of a revert: a platform is asked to give the candidate another share.
+    Shifted,
 }
 
 impl Step {
-    /// All of them, in order.
+    /// The steps of a revert, in order.
     pub const ALL: [Self; 5] = [Self::Diverted, Self::Switched, Self::Verified, Self::Released, Self::Announced];
 
     /// One word, for labels.
@@ -167,6 +182,7 @@ impl Step {
             Self::Verified => "verified",
             Self::Released => "released",
             Self::Announced => "announced",
+            Self::Shifted => "shifted",
         }
     }
 }

@@ -11,7 +11,7 @@ use blueback_report::{Hello, Report, Role, Slot, Totals, Watch};
 use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
-use crate::event::{Command, Connection, Event, Ticket};
+use crate::event::{Command, Connection, Event, Step, Ticket};
 use crate::evidence::Evidence;
 use crate::figures::{Counters, Dropped};
 use crate::history::HISTORY_SECONDS;
@@ -145,6 +145,10 @@ impl Gate {
                     service.saw(evidence, now, &mut effects);
                 }
             }
+            Event::EffectDone { release, step: Step::Shifted, text } => self.platform_told(&release, Ok(text), now),
+            Event::EffectFailed { release, step: Step::Shifted, error, .. } => {
+                self.platform_told(&release, Err(error), now);
+            }
             Event::EffectDone { release, step, text } => {
                 if let Some(revert) = self.live(&release).and_then(|live| live.revert.as_mut()) {
                     revert.done(step, text);
@@ -158,6 +162,8 @@ impl Gate {
                     live.revert_failed(step, &text, now, &mut self.counters);
                 }
             }
+            Event::Platform { service, snapshot } => self.platform_seen(&service, *snapshot, now, &mut effects),
+            Event::PlatformGone { service } => self.platform_gone(&service, now, &mut effects),
             Event::Restore(stored) => self.restore(*stored, now, &mut effects),
         }
         effects
@@ -183,6 +189,16 @@ impl Gate {
         }
         if !self.services.contains_key(&hello.service) && self.services.len() >= SERVICES_MAX {
             return refuse(Dropped::TooManyServices, &mut self.counters, effects);
+        }
+        let pod = hello.targets.first().map(|target| &target.pod);
+        if self
+            .services
+            .get(&hello.service)
+            .is_some_and(|known| Self::is_misplaced(known, &hello.agent, hello.role, pod))
+        {
+            let why = "the agent's slot is another one now".to_owned();
+            effects.push(Effect::Close { connection, why });
+            return;
         }
         match self.ledger.hello(connection, hello, now) {
             Err(why) => return refuse(why, &mut self.counters, effects),
@@ -234,7 +250,9 @@ impl Gate {
                 }
             }
         } else if hello.route.epoch < service.route.epoch {
-            effects.push(Effect::Send { connection, message: ToAgent::Route(service.route.clone()) });
+            if let Some(agent) = ledger.by_connection(connection) {
+                service.send_route_to(connection, agent, effects);
+            }
             self.routed.insert(connection, (service.route.epoch, now));
         }
         self.pods_changed(&hello.service, now, effects);
@@ -255,7 +273,7 @@ impl Gate {
         self.pods_changed(&name, now, effects);
     }
 
-    fn pods_changed(&mut self, name: &Arc<str>, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(crate) fn pods_changed(&mut self, name: &Arc<str>, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(service) = self.services.get_mut(name) else { return };
         if service.look_at_pods(&self.ledger)
             && let Some(live) = &mut service.live
@@ -288,8 +306,11 @@ impl Gate {
         if live && epoch < service.route.epoch {
             let sent = self.routed.get(&connection).filter(|(epoch, _)| *epoch == service.route.epoch);
             let due = sent.is_none_or(|(_, at)| now.since(*at) >= ROUTE_AGAIN_MS);
-            if sent.is_some() && due {
-                effects.push(Effect::Send { connection, message: ToAgent::Route(service.route.clone()) });
+            if sent.is_some()
+                && due
+                && let Some(agent) = self.ledger.by_connection(connection)
+            {
+                service.send_route_to(connection, agent, effects);
             }
             if due {
                 self.routed.insert(connection, (service.route.epoch, now));
@@ -472,7 +493,7 @@ impl Gate {
     pub(crate) fn end(&mut self, name: &Arc<str>, phase: api::Phase, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(service) = self.services.get_mut(name) else { return };
         let Some(mut live) = service.live.take() else { return };
-        live.record.release.phase = phase;
+        let before = std::mem::replace(&mut live.record.release.phase, phase);
         live.record.release.ended_ms = Some(now.unix_ms());
         match phase {
             api::Phase::Reverted => service.endings.reverted += 1,
@@ -484,9 +505,11 @@ impl Gate {
             | api::Phase::Held
             | api::Phase::Inconclusive => {}
         }
-        if matches!(phase, api::Phase::Done | api::Phase::Superseded) {
+        let passed = phase == api::Phase::Done || before == api::Phase::Passed;
+        if passed && matches!(phase, api::Phase::Done | api::Phase::Superseded) {
             service.serving = live.candidate();
         }
+        service.put_down(phase, passed);
         if phase == api::Phase::Done {
             let text = format!(
                 "Every checkpoint is passed: {} serves {}",

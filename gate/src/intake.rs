@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use blueback_report::wire::proto::{self, from_agent};
-use blueback_report::{Hello, MESSAGE_BYTES_MAX, Report};
+use blueback_report::{Hello, Introduction, Invalid, MESSAGE_BYTES_MAX, Report, Slot};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::door::{Denied, Door, PodIdentity};
 use crate::event::{Connection, Event};
+use crate::executors::assignments::Assignments;
 use crate::executors::streams::{Outbound, Streams};
+use crate::kubernetes::elector::Standing;
 use crate::metrics::Metrics;
 use crate::server::Message;
 
@@ -40,6 +43,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Accepts streams.
 #[derive(Clone)]
 pub struct Intake {
+    /// Knows whose agents may come in.
+    pub door: Arc<dyn Door>,
     /// To the loop.
     pub messages: mpsc::Sender<Message>,
     /// To the agents.
@@ -50,7 +55,14 @@ pub struct Intake {
     pub closing: watch::Receiver<bool>,
     /// Number of the next stream.
     pub next: Arc<AtomicU64>,
+    /// Slots of agents that do not know theirs; nobody assigns any when absent.
+    pub assignments: Option<Assignments>,
+    /// Where this gate stands among several; it is alone when absent.
+    pub standing: Option<watch::Receiver<Standing>>,
 }
+
+/// Metadata with the address of the gate that leads.
+const LEADER: &str = "blueback-leader";
 
 impl Intake {
     /// As a service for the router.
@@ -72,7 +84,7 @@ impl Intake {
         self.messages.send(message).await.is_ok()
     }
 
-    async fn serve(&self, connection: Connection, mut inbound: Streaming<proto::FromAgent>) {
+    async fn serve(&self, connection: Connection, pod: Option<PodIdentity>, mut inbound: Streaming<proto::FromAgent>) {
         let mut closing = self.closing.clone();
         let mut patience = HELLO_MAX;
         loop {
@@ -81,9 +93,21 @@ impl Intake {
                 _ = closing.wait_for(|closing| *closing) => break,
             };
             let event = match message {
-                Ok(Ok(Some(proto::FromAgent { message: Some(message) }))) => Self::event(connection, message),
+                Ok(Ok(Some(proto::FromAgent { message: Some(from_agent::Message::Hello(hello)) }))) => {
+                    match self.introduced(connection, pod.as_ref(), hello).await {
+                        Ok(event) => event,
+                        Err(status) => {
+                            tracing::debug!(connection, %status, "Agent not accepted");
+                            self.streams.end(connection, status);
+                            break;
+                        }
+                    }
+                }
+                Ok(Ok(Some(proto::FromAgent { message: Some(from_agent::Message::Report(report)) }))) => {
+                    Self::reported(connection, report)
+                }
                 Ok(Ok(Some(proto::FromAgent { message: None }))) => {
-                    let invalid = blueback_report::Invalid::Missing { field: "message" };
+                    let invalid = Invalid::Missing { field: "message" };
                     Event::AgentInvalid { connection, invalid }
                 }
                 Ok(Ok(None)) => break,
@@ -110,17 +134,67 @@ impl Intake {
         self.tell(Event::AgentGone { connection }).await;
     }
 
-    fn event(connection: Connection, message: from_agent::Message) -> Event {
-        match message {
-            from_agent::Message::Hello(hello) => match Hello::try_from(hello) {
-                Ok(hello) => Event::AgentHello { connection, hello },
-                Err(invalid) => Event::AgentInvalid { connection, invalid },
-            },
-            from_agent::Message::Report(report) => match Report::try_from(report) {
-                Ok(report) => Event::AgentReport { connection, report },
-                Err(invalid) => Event::AgentInvalid { connection, invalid },
-            },
+    /// An agent says who it is, and is told its slot if it does not know it. Who it is is looked at before it is kept waiting.
+    async fn introduced(
+        &self,
+        connection: Connection,
+        pod: Option<&PodIdentity>,
+        hello: proto::Hello,
+    ) -> Result<Event, Status> {
+        let check = |hello: &Hello| self.door.hello(pod, hello).map_err(|denied| self.refusal(&denied));
+        let introduction = match Introduction::try_from(hello) {
+            Ok(introduction) => introduction,
+            Err(invalid) => return Ok(Event::AgentInvalid { connection, invalid }),
+        };
+        let hello = match introduction {
+            Introduction::Known(hello) => {
+                check(&hello)?;
+                hello
+            }
+            Introduction::Unassigned(unassigned) => {
+                let Some(assignments) = &self.assignments else {
+                    return Ok(Event::AgentInvalid { connection, invalid: Invalid::Unassigned });
+                };
+                check(&unassigned.clone().assigned(Slot::Blue))?;
+                // An instance is the pod's UID, or its name, and a start's own id.
+                let instance = Arc::clone(unassigned.agent());
+                let pod = instance.split('/').next().unwrap_or_default();
+                let slot = assignments.slot_of(unassigned.service(), pod).await;
+                unassigned.assigned(slot.ok_or_else(|| Status::unavailable("the pod has no slot yet; come again"))?)
+            }
+        };
+        Ok(Event::AgentHello { connection, hello })
+    }
+
+    fn reported(connection: Connection, report: proto::Report) -> Event {
+        match Report::try_from(report) {
+            Ok(report) => Event::AgentReport { connection, report },
+            Err(invalid) => Event::AgentInvalid { connection, invalid },
         }
+    }
+
+    /// Refuses when another gate leads, and says which.
+    fn check_standing(&self) -> Result<(), Status> {
+        let standing = self.standing.as_ref().map(|standing| standing.borrow().clone());
+        let Some(Standing::Follows(leader)) = standing else { return Ok(()) };
+        let mut status = Status::unavailable("another gate leads");
+        if let Some(leader) = leader.and_then(|leader| leader.parse().ok()) {
+            status.metadata_mut().insert(LEADER, leader);
+        }
+        Err(status)
+    }
+
+    /// What an agent is told that is not let in.
+    fn refusal(&self, denied: &Denied) -> Status {
+        let (reason, status): (_, fn(String) -> Status) = match denied {
+            Denied::Unauthenticated(_) => ("unauthenticated", Status::unauthenticated),
+            Denied::Forbidden(_) => ("foreign_pod", Status::permission_denied),
+            Denied::Unguarded(_) => ("unknown_gate", Status::permission_denied),
+            Denied::Unavailable(_) => ("unavailable", Status::unavailable),
+        };
+        self.metrics.agents_refused.with_label_values(&[reason]).inc();
+        tracing::info!(%denied, reason, "Agent not let in");
+        status(denied.to_string())
     }
 }
 
@@ -132,10 +206,14 @@ impl intake_server::Intake for Intake {
         &self,
         request: Request<Streaming<proto::FromAgent>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
+        self.check_standing()?;
+        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let token = token.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        let pod = self.door.agent(token).await.map_err(|denied| self.refusal(&denied))?;
         let connection = self.next.fetch_add(1, Ordering::Relaxed);
         let outbound = self.streams.open(connection);
         let this = self.clone();
-        tokio::spawn(async move { this.serve(connection, request.into_inner()).await });
+        tokio::spawn(async move { this.serve(connection, pod, request.into_inner()).await });
         Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
     }
 }

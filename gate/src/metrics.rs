@@ -85,6 +85,14 @@ pub struct Metrics {
     pub writes_lost: IntCounter,
     /// Bytes of recordings that found no room in the store.
     pub recording_bytes_refused: IntCounter,
+    /// Pods that came to the admission webhook, by what came of them.
+    pub injections: IntCounterVec,
+    /// Questions to the API server about who somebody is, or what they may, that were not answered.
+    pub reviews_failed: IntCounter,
+    /// Agents that were not let in, by reason.
+    pub agents_refused: IntCounterVec,
+    /// When the certificate that serves ends, in Unix seconds; absent without TLS.
+    pub certificate_expiry: IntGaugeVec,
 }
 
 impl Metrics {
@@ -134,6 +142,22 @@ impl Metrics {
             writes_lost: make.counter("store_writes_lost_total", "Writes that found no room to wait."),
             recording_bytes_refused: make
                 .counter("recording_refused_bytes_total", "Bytes of recordings without room in the store."),
+            injections: make.counters(
+                "injections_total",
+                "Pods seen at their creation, by what came of them.",
+                &["result"],
+            ),
+            reviews_failed: make.counter("access_reviews_failed_total", "Reviews that the API server did not answer."),
+            agents_refused: make.counters(
+                "agents_refused_total",
+                "Agents that were not let in, by reason.",
+                &["reason"],
+            ),
+            certificate_expiry: make.gauges(
+                "certificate_expiry_timestamp_seconds",
+                "End of the certificate that serves.",
+                &[],
+            ),
             last: Mutex::default(),
             registry,
         }
@@ -152,6 +176,13 @@ impl Metrics {
     /// An attempt to tell somebody came to this.
     pub fn told(&self, receiver: &str, result: &str) {
         self.notifications.with_label_values(&[receiver, result]).inc();
+    }
+
+    /// Everything, in Prometheus' text form.
+    #[cfg(test)]
+    pub(crate) fn text(&self, figures: &Figures) -> String {
+        let text = crate::exposition::Format::Text.write(&self.gather(figures));
+        String::from_utf8(text).expect("the text form is UTF-8")
     }
 
     /// Everything, for [`crate::exposition`] to write down.
@@ -408,12 +439,7 @@ impl Make<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exposition::Format;
     use crate::figures::Counters;
-
-    fn text(metrics: &Metrics, figures: &Figures) -> String {
-        String::from_utf8(Format::Text.write(&metrics.gather(figures))).expect("the text form is UTF-8")
-    }
 
     fn assert_lines(text: &str, lines: &[&str]) {
         for line in lines {
@@ -434,7 +460,7 @@ mod tests {
             "blueback_gate_reports_dropped_total{reason=\"future\"} 1",
             "blueback_gate_reports_dropped_total{reason=\"unknown_pod\"} 0",
         ];
-        assert_lines(&text(&metrics, &figures), &told);
+        assert_lines(&metrics.text(&figures), &told);
     }
 
     #[test]
@@ -460,8 +486,8 @@ mod tests {
             "blueback_gate_dependency_up{dependency=\"database\",gate=\"shop\"} 0",
             "blueback_gate_resource_ratio{gate=\"shop\",resource=\"cpu\",side=\"green\"} 0.5",
         ];
-        assert_lines(&text(&metrics, &figures), &told);
+        assert_lines(&metrics.text(&figures), &told);
         figures.services.clear();
-        assert!(!text(&metrics, &figures).contains("gate=\"shop\""), "a service that is gone leaves nothing");
+        assert!(!metrics.text(&figures).contains("gate=\"shop\""), "a service that is gone leaves nothing");
     }
 }

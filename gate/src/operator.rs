@@ -134,6 +134,10 @@ impl Gate {
             return Err(Refusal::Field { field: "share", message });
         }
         let service = self.services.get(name).ok_or_else(|| no_release(name))?;
+        if share < 1.0 && service.split.platform().is_some_and(|platform| !platform.seen.weighted) {
+            let message = format!("{share} cannot be given: a Service's selector knows all or nothing; 1 is accepted");
+            return Err(Refusal::Field { field: "share", message });
+        }
         let live = service.live.as_ref().map(|live| (live.candidate(), live.record.release.phase, live.record.step));
         match live {
             Some((_, api::Phase::Reverting, step)) if step < Some(Step::Switched) => Err(Refusal::Conflict(format!(
@@ -143,23 +147,51 @@ impl Gate {
             // Traffic is back already, and the rest of the way home is no reason to keep people waiting.
             Some((_, api::Phase::Reverting, _)) => {
                 self.supersede(name, api::Phase::Reverted, now, effects);
-                self.begin(name, to, share, by, now, effects)
+                self.begin_asked(name, to, share, by, now, effects)
             }
-            Some((candidate, _, _)) if candidate == to => self.step(name, share, by, now, effects),
+            Some((candidate, _, _)) if candidate == to => {
+                self.step(name, share, by, now, effects)?;
+                self.ask_platform(name, share, now, effects);
+                self.answer(name, now, effects)
+            }
             // A release that has passed is the new normal, so the other slot has something new.
             Some((_, api::Phase::Passed, _)) => {
                 self.supersede(name, api::Phase::Superseded, now, effects);
-                self.begin(name, to, share, by, now, effects)
+                self.begin_asked(name, to, share, by, now, effects)
             }
             Some(_) => {
                 let text = format!("Reverted by hand{}: switched back to {to}", timeline::by(by));
                 self.revert_by_hand(name, text, now, effects)
             }
-            None => self.begin(name, to, share, by, now, effects),
+            None => self.begin_asked(name, to, share, by, now, effects),
         }
     }
 
-    fn begin(
+    /// Begins a release that an operator asked for: where a platform splits the traffic, it is asked to do so.
+    fn begin_asked(
+        &mut self,
+        name: &Arc<str>,
+        to: Slot,
+        share: f64,
+        by: Option<&str>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let service = self.services.get_mut(name).ok_or_else(|| no_release(name))?;
+        if let Some(platform) = service.split.platform()
+            && service.serving != to
+        {
+            let group = platform.other(service.serving);
+            let group =
+                group.ok_or_else(|| Refusal::Conflict(format!("there are no pods of {to} to switch {name} to")))?;
+            service.put_up(group);
+        }
+        self.begin(name, to, share, by, now, effects)?;
+        self.ask_platform(name, share, now, effects);
+        self.answer(name, now, effects)
+    }
+
+    pub(crate) fn begin(
         &mut self,
         name: &Arc<str>,
         to: Slot,
@@ -177,7 +209,9 @@ impl Gate {
         service.look_at_vantage(ledger);
         let vantage = service.vantage;
         let agents = || ledger.of(name).filter(|(_, agent)| vantage.has(agent.role));
-        if !agents().any(|(_, agent)| agent.connection.is_some()) {
+        let platform = service.split.platform();
+        let rules = platform.map_or_else(|| rules.clone(), |platform| platform.seen.rules.clone());
+        if platform.is_none() && !agents().any(|(_, agent)| agent.connection.is_some()) {
             return Err(Refusal::Conflict(format!(
                 "no agent of {name} is connected, so nobody could move its traffic"
             )));
@@ -219,7 +253,7 @@ impl Gate {
             candidate: to,
             target_share: share,
             started_ms: now.unix_ms(),
-            rules: rules.clone(),
+            rules,
             vantage,
             pods: service.pods.clone(),
             history: service.history.before(now),
@@ -238,11 +272,17 @@ impl Gate {
             };
             live.feed(Entry::Agent(Box::new(known)), now, effects);
         }
+        let called = |slot: Slot, name: Option<&String>| match name {
+            Some(name) => format!("{slot} ({name})"),
+            None => slot.to_string(),
+        };
+        let record = service.split.platform().map(|platform| &platform.record);
+        let new = called(to, record.and_then(|record| record.candidate_name.as_ref()));
+        let old = called(to.other(), record.and_then(|record| record.serving_name.as_ref()));
         let text = format!(
-            "{to} gets {} of the requests of {name}{}; {} served before",
+            "{new} gets {} of the requests of {name}{}; {old} served before",
             percent(share),
             timeline::by(by),
-            to.other()
         );
         live.moment("switched", text, now, &mut self.counters);
         service.latest = Some(Arc::clone(&live.id));
@@ -283,7 +323,7 @@ impl Gate {
         self.answer(name, now, effects)
     }
 
-    fn supersede(&mut self, name: &Arc<str>, phase: api::Phase, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(crate) fn supersede(&mut self, name: &Arc<str>, phase: api::Phase, now: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(live) = self.services.get_mut(name).and_then(|service| service.live.as_mut()) {
             let text = "A newer switch takes its place".to_owned();
             live.moment("superseded", text, now, &mut self.counters);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::types as api;
 use crate::event::Step;
+use crate::platform::PlatformRecord;
 use crate::rules_file::RulesFile;
 
 /// A service between two lives of the gate.
@@ -27,6 +28,9 @@ pub struct ServiceRecord {
     pub vantage: Option<Vantage>,
     /// When this was so, in Unix milliseconds.
     pub at_ms: u64,
+    /// What is kept of the platform that splits its requests, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<PlatformRecord>,
 }
 
 /// A backend with less than its turn.

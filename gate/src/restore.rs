@@ -55,6 +55,9 @@ impl Gate {
                 self.go_on(&name, record, recordings.remove(&id), now, effects);
             }
         }
+        // Whoever shows a platform's services begins with what they are.
+        let platforms = self.services.values().filter(|service| service.split.platform().is_some());
+        effects.extend(platforms.map(|service| Effect::SaveService(service.record(now))));
         self.settle_all(now, effects);
     }
 

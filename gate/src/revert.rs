@@ -54,6 +54,8 @@ pub(crate) struct Witness {
     pub(crate) requests: u64,
     /// Of those, failed.
     pub(crate) failed: u64,
+    /// A platform splits the traffic, so agents only help.
+    pub(crate) platform: bool,
 }
 
 impl Revert {
@@ -90,8 +92,10 @@ impl Revert {
     }
 
     fn obstacle(&self, step: Step, witness: &Witness) -> Option<String> {
-        let done = &self.done[step as usize];
+        let done = &self.done.get(step as usize).unwrap_or(&None);
         match step {
+            // A platform moves the traffic without them.
+            Step::Diverted if witness.agents == 0 && witness.platform => None,
             Step::Diverted if witness.agents == 0 => {
                 Some("no agent is connected that could divert; the first one that comes back will be told".to_owned())
             }
@@ -111,8 +115,8 @@ impl Revert {
                 ))
             }
             Step::Diverted => None,
-            Step::Switched | Step::Verified | Step::Released | Step::Announced if done.is_some() => None,
-            Step::Switched | Step::Verified | Step::Released | Step::Announced => Some(String::new()),
+            _ if done.is_some() => None,
+            _ => Some(String::new()),
         }
     }
 }
@@ -161,6 +165,9 @@ impl Live {
             let how = revert.done[step as usize].take().unwrap_or_default();
             let (baseline, candidate) = (self.candidate().other(), self.candidate());
             let (what, text) = match step {
+                Step::Diverted if witness.agents == 0 => {
+                    ("diverted", "No agent is connected that could divert".to_owned())
+                }
                 Step::Diverted => {
                     ("diverted", format!("{} agents send all new requests to {baseline}, after {took}", witness.agents))
                 }
@@ -177,7 +184,7 @@ impl Live {
                     ),
                 ),
                 Step::Released => ("released", format!("{candidate} is let go")),
-                Step::Announced => ("announced", "Told".to_owned()),
+                Step::Announced | Step::Shifted => ("announced", "Told".to_owned()),
             };
             let text = if how.is_empty() { text } else { format!("{text}: {how}") };
             self.record.step = Some(step);
@@ -205,13 +212,14 @@ impl Live {
             candidate: self.candidate(),
             record: service.clone(),
             text,
+            share: 0.0,
         };
         effects.push(match step {
             Step::Verified => Effect::VerifyBaseline(job),
             Step::Released => Effect::ReleaseCandidate(job),
             Step::Announced => Effect::Announce(job),
             // Diverting needs no executor: agents are told by the loop.
-            Step::Diverted | Step::Switched => Effect::ChangeTraffic(job),
+            Step::Diverted | Step::Switched | Step::Shifted => Effect::ChangeTraffic(job),
         });
     }
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use anyhow::Context;
 use blueback_judge::{RuleError, Rules, Spec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hear::matchers;
 
 /// What an operator writes about when a release is reverted, passed or worth an alert. Every field is optional; the
 /// judge's defaults are the handbook's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RulesFile {
     /// Rules in words; any one of them reverts the release.

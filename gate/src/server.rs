@@ -1,42 +1,39 @@
 //! The gate as a running thing: one port, one loop, and what stands around them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::api;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::door::TokenDoor;
 use crate::event::{Event, Stored};
 use crate::executors::Executors;
+use crate::executors::steps::Traffic;
 use crate::executors::writer::Writer;
 use crate::gate::{Gate, Settings, TICK_MS};
 use crate::intake::Intake;
+use crate::kubernetes::entrance::Served;
+use crate::kubernetes::{Kubernetes, leader};
+use crate::listen;
 use crate::metrics::Metrics;
 use crate::store::{RedbStore, Store};
+use crate::tls::Certificates;
 
 /// Events and questions that wait for the loop. When it is full, streams wait (agents then send only their newest
 /// state) and operators are told to come again; both are counted.
 pub const EVENTS_QUEUED_MAX: usize = 1_024;
 /// Events of one turn, after which ticks and the clock get their turn again.
 const EVENTS_A_TURN_MAX: usize = 256;
-/// Most connections at once; further ones wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 8_192;
-/// How long a client may take for the head of a request.
-const HEAD_MAX: Duration = Duration::from_secs(10);
-/// How often a silent HTTP/2 connection is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// How long connections have to end when the gate closes.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What comes to the loop.
 #[expect(
@@ -48,6 +45,10 @@ pub enum Message {
     Event(Event),
     /// Somebody wants to look at the gate.
     Ask(Question),
+    /// This gate leads from now on, and goes on with this.
+    Lead(Box<Stored>),
+    /// Another gate leads: what was known here is not true any more.
+    Follow,
 }
 
 /// A look at the gate, between two events.
@@ -56,8 +57,9 @@ pub type Question = Box<dyn FnOnce(&Gate, Timestamp) + Send>;
 /// A running gate. Dropping it leaves it running until the runtime ends; [`Server::shutdown`] ends it well.
 pub struct Server {
     addr: SocketAddr,
+    metrics: Option<SocketAddr>,
     closing: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
     turning: JoinHandle<()>,
     writer: Writer,
 }
@@ -69,9 +71,12 @@ impl Server {
     /// When the address cannot be had, the store cannot be opened or read, or the rules are not accepted.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         config.check()?;
-        let listener =
-            TcpListener::bind(config.api).await.with_context(|| format!("api: cannot listen on {}", config.api))?;
+        let listener = listen("api", config.api).await?;
         let addr = listener.local_addr()?;
+        let plain = match config.entrances.metrics {
+            Some(address) => Some(listen("metrics", address).await?),
+            None => None,
+        };
         let folder = config.store.clone();
         let (store, stored) = tokio::task::spawn_blocking(move || {
             let store = match &folder {
@@ -86,26 +91,83 @@ impl Server {
         let writer = Writer::start(Arc::clone(&store) as Arc<dyn Store>, Arc::clone(&metrics))?;
         let (messages, queue) = mpsc::channel(EVENTS_QUEUED_MAX);
         let (closing, closed) = watch::channel(false);
-        let executors = Executors::new(writer.clone(), messages.clone(), Arc::clone(&metrics));
+        let platform = match &config.kubernetes {
+            Some(settings) => Some(Kubernetes::connect(settings, addr).await.context("Kubernetes")?),
+            None => None,
+        };
+        let served = config.entrances.tls_dir.clone().map(|folder| follow(folder, &closed));
+        let certificates = served.as_ref().map(|(certificates, _)| certificates.clone());
+        let tls = certificates.as_ref().map(|certificates| TlsAcceptor::from(certificates.server_config()));
+        let entrance = platform
+            .as_ref()
+            .map(|kubernetes| kubernetes.open(&config, addr.port(), served.as_ref(), &metrics, &closed));
+        let door = entrance.as_ref().map(|entrance| Arc::clone(&entrance.door));
+        let door = door.unwrap_or_else(|| Arc::new(TokenDoor::new(config.token.clone())));
+        let webhooks = match (config.entrances.webhooks, entrance) {
+            (Some(address), Some(entrance)) => Some((listen("webhooks", address).await?, entrance.webhooks)),
+            _ => None,
+        };
+        let traffic = match &platform {
+            Some(kubernetes) => Traffic::Kubernetes(Box::new(kubernetes.traffic())),
+            None => Traffic::Agents(writer.clone()),
+        };
+        let board = platform.as_ref().map(|kubernetes| kubernetes.shared().board.clone());
+        let executors = Executors::new(writer.clone(), traffic, board, messages.clone(), Arc::clone(&metrics));
         let clock = Clock::start(newest(&stored));
-        let gate = Gate::new(Settings { rules: config.rules, services: config.services }, clock.now());
-        let mut turns = Loop { gate, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
+        let settings = Settings { rules: config.rules.clone(), services: config.services.clone() };
+        let gate = Gate::new(settings.clone(), clock.now());
+        let mut turns = Loop { gate, settings, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
         executors.tell.start(&config.tell, clock, &metrics, &closed).context("telling people")?;
-        turns.event(Event::Restore(Box::new(stored)), clock.now());
-        turns.tell_all();
+        let cluster = platform.as_ref().map(|kubernetes| kubernetes.shared().clone());
+        let way = platform.as_ref().map(|kubernetes| kubernetes.way(&config, certificates.clone()));
+        let standing = platform.as_ref().map(|kubernetes| kubernetes.leadership().standing());
+        if let Some(kubernetes) = platform {
+            // Its state is in the cluster; what this pod has on its disk may be older than what another gate has done.
+            kubernetes.run(&messages, Arc::clone(&store) as Arc<dyn Store>, &closed);
+        } else {
+            turns.event(Event::Restore(Box::new(stored)), clock.now());
+            turns.tell_all();
+        }
         let turning = tokio::spawn(turns.run(queue, closed.clone()));
         let intake = Intake {
+            door: Arc::clone(&door),
             messages: messages.clone(),
             streams: executors.streams.clone(),
             metrics: Arc::clone(&metrics),
             closing: closed.clone(),
             next: Arc::new(AtomicU64::new(1)),
+            assignments: standing.is_some().then(|| executors.assignments.clone()),
+            standing: standing.clone(),
         };
-        let state = api::State::new(messages, executors, metrics, store, config.token, closed.clone());
+        let state = api::State::new(messages, executors, metrics, store, door, certificates, closed.clone());
+        let state = state.of_cluster(cluster);
+        tracing::info!(api = %addr, tls = tls.is_some(), "Gate listens");
+        let mut accepting = Vec::new();
+        let metrics = plain.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = plain {
+            accepting.push(tokio::spawn(listen::serve(
+                listener,
+                None,
+                api::plain_router(state.clone()),
+                closed.clone(),
+            )));
+        }
         let router = api::router(state).route_service(Intake::PATH, intake.service());
-        let accepting = tokio::spawn(accept(listener, router, closed));
-        tracing::info!(api = %addr, "Gate listens");
-        Ok(Self { addr, closing, accepting, turning, writer })
+        let router = match standing.zip(way) {
+            Some((standing, way)) => leader::forwarding(router, standing, way),
+            None => router,
+        };
+        if let Some((listener, webhooks)) = webhooks {
+            accepting.push(tokio::spawn(listen::serve(listener, tls.clone(), webhooks, closed.clone())));
+        }
+        accepting.push(tokio::spawn(listen::serve(listener, tls, router, closed)));
+        Ok(Self { addr, metrics, closing, accepting, turning, writer })
+    }
+
+    /// The address of the plain port for probes and scrapers, if there is one.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// The address of the API and of the agents' door.
@@ -118,11 +180,25 @@ impl Server {
     pub async fn shutdown(self) {
         self.closing.send_replace(true);
         // Tasks that panicked have said so themselves.
-        drop(self.accepting.await);
+        for accepting in self.accepting {
+            drop(accepting.await);
+        }
         drop(self.turning.await);
         let writer = self.writer;
         drop(tokio::task::spawn_blocking(move || writer.end()).await);
     }
+}
+
+async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{what}: cannot listen on {address}"))
+}
+
+/// Follows the certificates in a folder.
+fn follow(folder: PathBuf, closed: &watch::Receiver<bool>) -> Served {
+    let (seen, sees) = watch::channel(None);
+    let certificates = Certificates::default();
+    tokio::spawn(certificates.clone().follow(folder, seen, closed.clone()));
+    (certificates, sees)
 }
 
 /// The newest time that a former gate has stored: this gate's clock must not begin before it.
@@ -138,6 +214,7 @@ fn newest(stored: &Stored) -> Timestamp {
 
 struct Loop {
     gate: Gate,
+    settings: Settings,
     clock: Clock,
     executors: Executors,
     metrics: Arc<Metrics>,
@@ -165,6 +242,16 @@ impl Loop {
                 match message {
                     Message::Event(event) => self.event(event, now),
                     Message::Ask(ask) => ask(&self.gate, now),
+                    Message::Lead(stored) => {
+                        self.gate = Gate::new(self.settings.clone(), now);
+                        self.event(Event::Restore(stored), now);
+                        self.tell_all();
+                    }
+                    Message::Follow => {
+                        self.gate = Gate::new(self.settings.clone(), now);
+                        self.executors.streams.close_all("another gate leads");
+                        self.executors.tell.forget();
+                    }
                 }
             }
             if ticked {
@@ -192,53 +279,4 @@ impl Loop {
         }
         self.executors.carry_out(effects);
     }
-}
-
-async fn accept(listener: TcpListener, router: axum::Router, mut closed: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = hyper_util::server::graceful::GracefulShutdown::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (listener.accept().await, place)
-            } => accepted,
-            _ = closed.wait_for(|closed| *closed) => break,
-        };
-        let (stream, place) = match accepted {
-            (Ok((stream, _)), Ok(place)) => (stream, place),
-            (Err(error), _) => {
-                tracing::warn!(%error, "Connection not accepted");
-                // Out of file descriptors, most likely: trying at once would only burn the processor.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-            (_, Err(_)) => break,
-        };
-        let connection = graceful.watch(serve(stream, router.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "Connection ended");
-            }
-            drop(place);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(CLOSE_MAX, graceful.shutdown()).await.is_err() {
-        tracing::info!("Connections cut: they did not end in time");
-    }
-}
-
-fn serve(
-    stream: TcpStream,
-    router: axum::Router,
-) -> auto::Connection<'static, TokioIo<TcpStream>, TowerToHyperService<axum::Router>, TokioExecutor> {
-    // Acknowledgements and routes are small, and each of them is waited for.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "No TCP_NODELAY");
-    }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_EVERY);
-    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned()
 }

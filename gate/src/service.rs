@@ -12,6 +12,7 @@ use crate::evidence::{Evidence, Remembered};
 use crate::figures::{Endings, SideCounts};
 use crate::history::History;
 use crate::ledger::Ledger;
+use crate::platform::{Platform, Split};
 use crate::recording::Entry;
 use crate::records::{PodShareRecord, ServiceRecord, Vantage};
 use crate::release::{Allowed, Live};
@@ -48,6 +49,8 @@ pub(crate) struct Service {
     pub(crate) sides: [SideCounts; 2],
     /// How releases ended since this gate started.
     pub(crate) endings: Endings,
+    /// Who splits the requests.
+    pub(crate) split: Split,
 }
 
 impl Service {
@@ -67,6 +70,7 @@ impl Service {
             admitted: [now; 2],
             sides: <[SideCounts; 2]>::default(),
             endings: Endings::default(),
+            split: Split::Agents,
         }
     }
 
@@ -74,6 +78,10 @@ impl Service {
         let mut service = Self::new(&record.name.as_str().into(), record.serving.into(), now);
         service.route = record.route();
         service.releases = record.releases;
+        if let Some(record) = &record.platform {
+            let platform = Platform { record: record.clone(), ..Platform::default() };
+            service.split = Split::Platform(Box::new(platform));
+        }
         if record.vantage == Some(Vantage::Front) {
             service.front_expected = now.plus_ms(CATCH_UP_MS_MAX);
         }
@@ -95,6 +103,7 @@ impl Service {
             releases: self.releases,
             vantage: Some(self.vantage),
             at_ms: now.unix_ms(),
+            platform: self.split.platform().map(|platform| platform.record.clone()),
         }
     }
 
@@ -158,7 +167,10 @@ impl Service {
         };
         let epoch = self.route.epoch.saturating_add(1);
         self.route = Route { epoch, green_share, pods: allowed.pods.clone(), let_go_ms, peers: Vec::new() };
-        self.tell(&ToAgent::Route(self.route.clone()), ledger, effects);
+        if let Some(live) = &mut self.live {
+            live.record.release.share = allowed.share;
+        }
+        self.tell_route(ledger, effects);
         self.history.touch(now, green_share);
         if let Some(live) = &mut self.live {
             live.feed(Entry::Share { epoch, candidate_share: allowed.share }, now, effects);
@@ -183,6 +195,12 @@ impl Service {
     /// A front agent knows all of them; a sidecar knows its own. A backend that several front agents see is ready when
     /// one of them reaches it.
     pub(crate) fn look_at_pods(&mut self, ledger: &Ledger) -> bool {
+        if let Some(platform) = self.split.platform() {
+            let pods = platform.pod_states(self.serving);
+            let changed = pods != self.pods;
+            self.pods = pods;
+            return changed;
+        }
         let vantage = self.vantage;
         let mut pods: Vec<PodState> = Vec::new();
         for (_, agent) in ledger.of(&self.name).filter(|(_, agent)| vantage.has(agent.role)) {
@@ -213,13 +231,15 @@ impl Service {
         ledger: &Ledger,
         now: Timestamp,
     ) -> Witness {
-        let mut witness = Witness::default();
+        let mut witness = Witness { platform: self.split.platform().is_some(), ..Witness::default() };
         let mut heard = now;
         for (instance, agent) in ledger.of(&self.name) {
             if live.record.vantage.has(agent.role) && agent.connection.is_some() {
                 witness.agents += 1;
                 heard = heard.min(agent.heard.unwrap_or_default());
-                if agent.epoch < epoch || !agent.live {
+                // Where a platform splits, an agent of the baseline has nothing to do with it.
+                let matters = !witness.platform || agent.role == Role::Sidecar(live.candidate());
+                if matters && (agent.epoch < epoch || !agent.live) {
                     witness.behind.push(Arc::clone(instance));
                 }
             }

@@ -192,6 +192,8 @@ impl World {
                 }
                 ToAgent::Route(_) => {}
             },
+            // No platform splits the traffic here.
+            Effect::ShiftTraffic(_) | Effect::Assign { .. } => {}
             Effect::Send { .. } | Effect::Answer { .. } => {}
             Effect::Close { connection, .. } => self.closed.push(connection),
             Effect::ChangeTraffic(job)

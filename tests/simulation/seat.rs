@@ -127,6 +127,8 @@ impl Seat {
                     self.is_asked = false;
                     self.switched_us = answer.is_ok().then_some(now_us);
                 }
+                // No platform splits the traffic here.
+                Effect::ShiftTraffic(_) | Effect::Assign { .. } => (),
                 Effect::Close { .. } => (),
             }
         }

@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod apart;
+mod apiserver;
 mod binary;
 pub mod cluster;
 mod folder;
@@ -21,10 +22,11 @@ mod waiting;
 
 pub use alertmanager::Alertmanager;
 pub use apart::Apart;
+pub use apiserver::{ADMIN, ApiServer, LIMITED, Pods};
 pub use binary::{binary, release_binary, shipped_agent};
 pub use folder::Folder;
 pub use guarded::Guarded;
-pub use http::{Answer, get, post};
+pub use http::{Answer, Caller, get, post};
 pub use ports::free_address;
 pub use process::{Process, Ran, run};
 pub use scripted::{Scripted, targets};

@@ -86,6 +86,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Export and import what judges saw
     Recordings(RecordingsArgs),
+    /// Give the pods in Kubernetes manifests their agent, as the admission webhook would
+    Inject(InjectArgs),
     /// See it work: two sample servers, load, a release that goes wrong, the revert; in under a minute
     Demo(DemoArgs),
     /// Serve as a sample application
@@ -102,6 +104,9 @@ pub struct GateArgs {
     /// URL of the gate
     #[arg(long, env = "BLUEBACK_GATE", value_name = "URL", default_value = "http://127.0.0.1:7070")]
     pub gate: String,
+    /// Certificates in PEM that vouch for an https gate
+    #[arg(long, env = "BLUEBACK_GATE_CA_FILE", value_name = "FILE")]
+    pub gate_ca_file: Option<PathBuf>,
     /// File that holds the token for the gate; BLUEBACK_TOKEN may hold the token itself
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -118,9 +123,25 @@ impl GateArgs {
             None => Ok(std::env::var("BLUEBACK_TOKEN").ok().filter(|token| !token.is_empty())),
         };
         let gate = Gate::new(&self.gate, None).map_err(|error| format!("--gate: {error}"));
-        match (token, gate) {
-            (Ok(token), Ok(_)) => Gate::new(&self.gate, token).map_err(Failure::usage),
-            (token, gate) => Err(Failure::Usage([token.err(), gate.err()].into_iter().flatten().collect())),
+        let authorities = self.gate_ca_file.as_deref().map(|file| {
+            std::fs::read_to_string(file).map_err(|error| format!("--gate-ca-file {}: {error}", file.display()))
+        });
+        let authorities = match authorities.transpose() {
+            Ok(None) if gate.as_ref().is_ok_and(Gate::is_secure) => {
+                Err("--gate-ca-file: an https gate is known by its certificate; name the file that vouches for it"
+                    .to_owned())
+            }
+            authorities => authorities,
+        };
+        match (token, gate, authorities) {
+            (Ok(token), Ok(_), Ok(authorities)) => {
+                let gate = Gate::new(&self.gate, token).map_err(Failure::usage)?;
+                Ok(gate.known_by(authorities))
+            }
+            (token, gate, authorities) => {
+                let wrong = [token.err(), gate.err(), authorities.err()];
+                Err(Failure::Usage(wrong.into_iter().flatten().collect()))
+            }
         }
     }
 }
@@ -570,6 +591,51 @@ pub struct ImportArgs {
     #[arg(long, value_name = "DIR")]
     pub store: PathBuf,
 }
+
+/// `inject`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  helm template shop ./chart | blueback inject --service cart --gate-url https://blueback-gate.blueback.svc:7070 \\
+    --ca-file ca.crt | kubectl apply -f -
+  blueback inject -f cart.yaml --service cart --port http > cart.injected.yaml
+
+The Service's selector says which workloads are meant; when its manifest is not in the input, --port says it: all that
+have the port. Documents in which nothing changes pass through as they are. Injecting twice changes nothing.")]
+pub struct InjectArgs {
+    /// YAML manifests; stdin unless told
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Service that is guarded
+    #[arg(long, value_name = "NAME")]
+    pub service: String,
+    /// Port of the Service, by name or number; without the Service in the input, its target port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// ReleaseGate that guards it [default: named as the Service]
+    #[arg(long, value_name = "NAME")]
+    pub release_gate: Option<String>,
+    /// Namespace of objects that name none
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// URL of the gate, as pods reach it
+    #[arg(long, value_name = "URL")]
+    pub gate_url: Option<String>,
+    /// Certificates in PEM that the gate's own is checked against
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The agent's image
+    #[arg(long, value_name = "IMAGE", default_value = AGENT_IMAGE)]
+    pub image: String,
+    /// What the application depends on, as the agent probes it, such as database=postgres://db:5432; several times
+    #[arg(long, value_name = "NAME=URL")]
+    pub dependency: Vec<String>,
+    /// Redirect a target port that is a number, by an init container with NET_ADMIN
+    #[arg(long)]
+    pub redirect: bool,
+}
+
+/// The agent's image of this version.
+const AGENT_IMAGE: &str = concat!("ghcr.io/blueback/blueback-agent:", env!("CARGO_PKG_VERSION"));
 
 /// What goes wrong in the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use blueback_gate::api::types;
 use blueback_gate::recording_file::FILE_BYTES_MAX;
+use blueback_gate::tls;
 use blueback_gate::wording::segment;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -15,7 +16,6 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::sse::{self, Event};
@@ -93,33 +93,59 @@ pub struct Gate {
     port: u16,
     path: String,
     token: Option<String>,
+    secure: bool,
+    /// Certificates that vouch for it, in PEM.
+    authorities: Option<String>,
 }
 
 impl Gate {
-    /// A gate at `url`, `http://HOST[:PORT][/PATH]`; `token` is sent as a bearer token.
+    /// A gate at `url`, `http[s]://HOST[:PORT][/PATH]`; `token` is sent as a bearer token.
     ///
     /// # Errors
     /// In words, when the URL is none that can be talked to.
     pub fn new(url: &str, token: Option<String>) -> Result<Self, String> {
-        let wrong =
-            || format!("'{url}' is not the URL of a gate; accepted: http://HOST:PORT, such as http://127.0.0.1:7070");
+        let wrong = || {
+            format!(
+                "'{url}' is not the URL of a gate; accepted: http://HOST:PORT, such as http://127.0.0.1:7070, or https"
+            )
+        };
         let uri: http::Uri = url.parse().map_err(|_| wrong())?;
-        if uri.scheme_str() != Some("http") || uri.query().is_some() {
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong()),
+        };
+        if uri.query().is_some() {
             return Err(wrong());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(wrong)?;
         Ok(Self {
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             path: uri.path().trim_end_matches('/').to_owned(),
             token,
+            secure,
+            authorities: None,
         })
+    }
+
+    /// It is known by a certificate that these vouch for, in PEM.
+    #[must_use]
+    pub fn known_by(self, authorities: Option<String>) -> Self {
+        Self { authorities, ..self }
+    }
+
+    /// It is called over TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// The URL it is at.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}:{}{}", self.host, self.port, self.path)
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}:{}{}", self.host, self.port, self.path)
     }
 
     /// All guarded services.
@@ -265,9 +291,10 @@ impl Gate {
         let request = request.body(Full::new(body)).map_err(|error| GateError::Garbled(error.to_string()))?;
         let unreachable = |why: &dyn std::fmt::Display| GateError::Unreachable(format!("{}: {why}", self.url()));
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = match timeout(CONNECT_MAX, TcpStream::connect((host, self.port))).await {
+        let trust = self.secure.then(|| (host, self.authorities.as_deref().unwrap_or_default()));
+        let stream = match timeout(CONNECT_MAX, tls::connect((host, self.port), trust)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(unreachable(&error)),
+            Ok(Err(error)) => return Err(unreachable(&format!("{error:#}"))),
             Err(_) => return Err(unreachable(&format!("no connection within {} s", CONNECT_MAX.as_secs()))),
         };
         let (mut sender, connection) =
@@ -349,12 +376,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_plain_http() {
+    fn urls_are_http_or_https() {
         let url = |text: &str| Gate::new(text, None).map(|gate| gate.url());
         assert_eq!(url("http://127.0.0.1:7070"), Ok("http://127.0.0.1:7070".to_owned()));
         assert_eq!(url("http://[::1]:7070/"), Ok("http://[::1]:7070".to_owned()));
         assert_eq!(url("http://gate/blueback/"), Ok("http://gate:80/blueback".to_owned()));
-        for text in ["https://gate:7070", "gate:7070", "127.0.0.1:7070", "", "http://", "http://gate?x=1"] {
+        assert_eq!(url("https://gate/"), Ok("https://gate:443".to_owned()));
+        for text in ["ftp://gate:7070", "gate:7070", "127.0.0.1:7070", "", "http://", "http://gate?x=1"] {
             assert!(url(text).is_err_and(|error| error.contains("http://127.0.0.1:7070")), "{text}");
         }
     }

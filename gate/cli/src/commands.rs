@@ -6,6 +6,7 @@ mod decide;
 mod demo;
 mod explain;
 mod guard;
+mod inject;
 mod list;
 mod load;
 mod recordings;
@@ -44,6 +45,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Recordings(args) => recordings::run(args).await,
+        Command::Inject(args) => inject::run(args),
         Command::Demo(args) => demo::run(args).await,
         Command::SampleApp(args) => sample_app::run(args).await,
         Command::Load(args) => load::run(args).await,
@@ -68,6 +70,13 @@ fn failed(error: GateError) -> Failure {
 
 /// The service that was named, or the only one. Waits a while for a gate that is being started.
 async fn find_service(gate: &Gate, name: Option<&str>) -> Result<Service, Failure> {
+    if let Some(name) = name {
+        // Who may look at this one may not be allowed to list them all.
+        match patiently(async || gate.service(name).await).await {
+            Err(error) if error.is_unknown() => {}
+            answer => return answer.map_err(failed),
+        }
+    }
     let mut services = patiently(async || gate.services().await).await.map_err(failed)?;
     let names = || services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ");
     let place = match name {

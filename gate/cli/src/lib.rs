@@ -10,6 +10,7 @@ pub mod commands;
 pub mod exit;
 pub mod follow;
 pub mod load;
+pub mod manifests;
 pub mod out;
 pub mod poller;
 pub mod power;

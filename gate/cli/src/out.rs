@@ -14,3 +14,9 @@ pub fn result(text: &str) {
 pub fn story(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
+
+/// The result as it is, without a line's end of our own: for the next program, byte by byte.
+pub fn text(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

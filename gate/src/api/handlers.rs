@@ -9,11 +9,13 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::State;
+use super::caller::Caller;
 use super::problem::{Body, Failure, failure};
 use super::types::{Evidence, OperatorRequest, Problem, Release, Service, SignalRequest, SwitchRequest};
 use crate::event::Command;
 use crate::exposition::Format;
 use crate::gate::Gate;
+use crate::tls::Certificates;
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -47,6 +49,7 @@ pub(super) async fn service(Shared(state): Shared<State>, Path(name): Path<Strin
 pub(super) async fn switch(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
+    caller: Caller,
     Body(request): Body<SwitchRequest>,
 ) -> Answer<Release> {
     let (to, share) = (request.to.into(), request.share);
@@ -54,7 +57,7 @@ pub(super) async fn switch(
         Some(revision) => Command::SwitchOnce { to, share, revision },
         None => Command::Switch { to, share },
     };
-    operate(&state, &name, command, request.by).await
+    operate(&state, &name, command, caller.or_said(request.by)).await
 }
 
 /// Takes the release back.
@@ -65,9 +68,10 @@ pub(super) async fn switch(
 pub(super) async fn revert(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
+    caller: Caller,
     Body(request): Body<OperatorRequest>,
 ) -> Answer<Release> {
-    operate(&state, &name, Command::Revert { why: request.why }, request.by).await
+    operate(&state, &name, Command::Revert { why: request.why }, caller.or_said(request.by)).await
 }
 
 /// Keeps the share as it is, and decides nothing until resumed.
@@ -78,9 +82,10 @@ pub(super) async fn revert(
 pub(super) async fn hold(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
+    caller: Caller,
     Body(request): Body<OperatorRequest>,
 ) -> Answer<Release> {
-    operate(&state, &name, Command::Hold { why: request.why }, request.by).await
+    operate(&state, &name, Command::Hold { why: request.why }, caller.or_said(request.by)).await
 }
 
 /// Lets the judge decide again.
@@ -91,9 +96,10 @@ pub(super) async fn hold(
 pub(super) async fn resume(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
+    caller: Caller,
     Body(request): Body<OperatorRequest>,
 ) -> Answer<Release> {
-    operate(&state, &name, Command::Resume { why: request.why }, request.by).await
+    operate(&state, &name, Command::Resume { why: request.why }, caller.or_said(request.by)).await
 }
 
 /// Raises a signal that rules may refer to.
@@ -104,10 +110,11 @@ pub(super) async fn resume(
 pub(super) async fn signals(
     Shared(state): Shared<State>,
     Path(name): Path<String>,
+    caller: Caller,
     Body(request): Body<SignalRequest>,
 ) -> Answer<Release> {
     let command = Command::Signal { name: request.name, why: request.why.unwrap_or_default() };
-    operate(&state, &name, command, request.by).await
+    operate(&state, &name, command, caller.or_said(request.by)).await
 }
 
 async fn operate(state: &State, name: &str, command: Command, by: Option<String>) -> Answer<Release> {
@@ -181,6 +188,9 @@ pub(super) async fn metrics(
     Shared(state): Shared<State>,
     headers: HeaderMap,
 ) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Failure> {
+    if let Some(expires_at) = state.certificates.as_ref().and_then(Certificates::expires_at) {
+        state.metrics.certificate_expiry.with_label_values::<&str>(&[]).set(expires_at);
+    }
     let figures = state.ask(|gate, _| gate.figures()).await?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::negotiate(accept);
@@ -193,9 +203,15 @@ pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// The event loop answers.
+/// The event loop answers, and there are certificates where there should be.
 #[utoipa::path(get, path = "/ready", responses((status = 200, content_type = "text/plain", body = String),
     (status = 503, body = Problem)))]
 pub(super) async fn ready(Shared(state): Shared<State>) -> Result<&'static str, Failure> {
+    if state.certificates.as_ref().is_some_and(|certificates| !certificates.are_there()) {
+        return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "there are no certificates yet"));
+    }
+    if state.cluster.as_ref().is_some_and(|cluster| !cluster.is_ready()) {
+        return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "the cluster is not known yet"));
+    }
     state.ask(|_, _| "ready\n").await
 }

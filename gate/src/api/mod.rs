@@ -3,6 +3,7 @@
 //! One table says which paths there are, and a test holds it against the OpenAPI document, which is made from the same
 //! handlers.
 
+mod caller;
 pub(crate) mod handlers;
 mod hooks;
 mod incident;
@@ -19,21 +20,24 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Timestamp;
+use crate::door::Door;
 use crate::event::{Command, Event};
 use crate::executors::Executors;
 use crate::gate::Gate;
 use crate::hear::alertmanager::MESSAGE_BYTES_MAX;
+use crate::kubernetes::Shared;
 use crate::metrics::Metrics;
 use crate::page;
 use crate::server::Message;
 use crate::store::Store;
+use crate::tls::Certificates;
 use problem::{Failure, failure};
 
 /// Longest body of a request, in bytes.
@@ -48,7 +52,9 @@ pub struct State {
     executors: Executors,
     metrics: Arc<Metrics>,
     store: Arc<dyn Store>,
-    token: Option<Arc<str>>,
+    pub(crate) door: Arc<dyn Door>,
+    certificates: Option<Certificates>,
+    cluster: Option<Shared>,
     closing: watch::Receiver<bool>,
     tickets: Arc<AtomicU64>,
     heard: hooks::Heard,
@@ -61,21 +67,18 @@ impl State {
         executors: Executors,
         metrics: Arc<Metrics>,
         store: Arc<dyn Store>,
-        token: Option<String>,
+        door: Arc<dyn Door>,
+        certificates: Option<Certificates>,
         closing: watch::Receiver<bool>,
     ) -> Self {
         let tickets = Arc::new(AtomicU64::new(1));
-        Self {
-            messages,
-            executors,
-            metrics,
-            store,
-            token: token.map(Into::into),
-            closing,
-            tickets,
-            heard: hooks::Heard::default(),
-            page: Arc::default(),
-        }
+        let (heard, page) = (hooks::Heard::default(), Arc::default());
+        Self { messages, executors, metrics, store, door, certificates, cluster: None, closing, tickets, heard, page }
+    }
+
+    /// Of a gate that is ready when it knows its cluster.
+    pub(crate) fn of_cluster(self, cluster: Option<Shared>) -> Self {
+        Self { cluster, ..self }
     }
 
     /// Says when the gate closes.
@@ -83,19 +86,14 @@ impl State {
         self.closing.clone()
     }
 
-    /// There is a token, and who changes something must bring it.
+    /// Who changes something must bring a token.
     pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.door.asks()
     }
 
-    /// This is the token.
-    pub(crate) fn accepts(&self, brought: &[u8]) -> bool {
-        self.token.as_deref().is_none_or(|token| same(brought, token.as_bytes()))
-    }
-
-    /// Who sends these may change something.
+    /// It makes sense to offer to who sends these to change something.
     pub(crate) fn may_change(&self, headers: &HeaderMap) -> bool {
-        !self.has_token() || self.accepts(&page::session::token_of(headers).unwrap_or_default())
+        self.door.offers(page::session::token_of(headers).as_deref())
     }
 
     fn send(&self, message: Message) -> Result<(), Failure> {
@@ -183,7 +181,18 @@ pub(crate) fn router(state: State) -> Router {
             failure(StatusCode::METHOD_NOT_ALLOWED, "the path has no such method; see /openapi.json")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(state.clone(), authorized))
+        .layer(middleware::from_fn_with_state(state.clone(), caller::authorized))
+        .with_state(state)
+}
+
+/// What probes and scrapers ask, for a port without TLS that tells nothing else.
+pub(crate) fn plain_router(state: State) -> Router {
+    Router::new()
+        .route("/metrics", get(handlers::metrics))
+        .route("/live", get(handlers::live))
+        .route("/ready", get(handlers::ready))
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "here are /metrics, /live and /ready") })
+        .layer(middleware::from_fn(in_time))
         .with_state(state)
 }
 
@@ -193,43 +202,4 @@ async fn in_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => failure(StatusCode::REQUEST_TIMEOUT, "the call took longer than 10 s").into_response(),
     }
-}
-
-/// With a token, who changes something must bring it. Reading is free. What a browser sends for a page of somebody else
-/// changes nothing, with or without a token.
-async fn authorized(
-    axum::extract::State(state): axum::extract::State<State>,
-    request: Request,
-    next: Next,
-) -> Response {
-    // Flagger's questions are asked by POST, and change nothing.
-    let asks = request.uri().path().starts_with("/v1/flagger/");
-    let changes = !asks && !matches!(*request.method(), Method::GET | Method::HEAD);
-    if !changes {
-        return next.run(request).await;
-    }
-    let (headers, uri) = (request.headers(), request.uri());
-    if page::session::is_from_elsewhere(headers, uri, !state.has_token()) {
-        return failure(StatusCode::FORBIDDEN, "the call changes something; it must not come from another site's page")
-            .into_response();
-    }
-    if !page::session::is_open(uri.path()) && !state.may_change(headers) {
-        if let Some(login) = page::session::to_login(uri, headers) {
-            return login;
-        }
-        let mut response = failure(
-            StatusCode::UNAUTHORIZED,
-            "the call changes something; it must bring the gate's token as `Authorization: Bearer`",
-        )
-        .into_response();
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        return response;
-    }
-    next.run(request).await
-}
-
-/// Compares in a time that depends on the length of what was brought, and on nothing of the token but its length.
-fn same(brought: &[u8], token: &[u8]) -> bool {
-    let differing = brought.iter().zip(token).fold(0_u8, |differing, (a, b)| differing | (a ^ b));
-    brought.len() == token.len() && std::hint::black_box(differing) == 0
 }

@@ -3,6 +3,7 @@
 //! Nothing here decides. A step that fails is tried again until it succeeds, with a growing pause; each failure goes
 //! back to the loop as an event, so that it stands in the release's timeline.
 
+pub mod assignments;
 pub mod steps;
 pub mod streams;
 pub mod writer;
@@ -15,10 +16,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::api::types as api;
 use crate::effect::{Effect, Refusal};
 use crate::event::Ticket;
+use crate::kubernetes::board::Board;
 use crate::metrics::Metrics;
+use crate::records::ReleaseRecord;
 use crate::server::Message;
 use crate::tell::Tell;
-use steps::Steps;
+use assignments::Assignments;
+use steps::{Steps, Traffic};
 use streams::Streams;
 use writer::{Write, Writer};
 
@@ -37,18 +41,29 @@ pub struct Executors {
     pub writer: Writer,
     /// To those who want to be told.
     pub tell: Tell,
+    /// To agents that do not know their slot.
+    pub assignments: Assignments,
+    board: Option<Board>,
     steps: Steps,
     answers: Arc<Mutex<Answers>>,
     changes: broadcast::Sender<Arc<api::Release>>,
 }
 
 impl Executors {
-    /// Executors that come back through `messages`.
+    /// Executors that come back through `messages`, move traffic like this, and leave news on this board.
     #[must_use]
-    pub fn new(writer: Writer, messages: mpsc::Sender<Message>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        writer: Writer,
+        traffic: Traffic,
+        board: Option<Board>,
+        messages: mpsc::Sender<Message>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
+            assignments: Assignments::default(),
+            board,
             streams: Streams::new(Arc::clone(&metrics)),
-            steps: Steps::new(writer.clone(), messages, metrics),
+            steps: Steps::new(traffic, messages, metrics),
             writer,
             tell: Tell::default(),
             answers: Arc::default(),
@@ -84,18 +99,31 @@ impl Executors {
                 Effect::Send { connection, message } => self.streams.send(connection, &message),
                 Effect::Close { connection, why } => self.streams.close(connection, &why),
                 Effect::ChangeTraffic(job)
+                | Effect::ShiftTraffic(job)
                 | Effect::VerifyBaseline(job)
                 | Effect::ReleaseCandidate(job)
                 | Effect::Announce(job) => self.steps.begin(job),
-                Effect::Record { release, frame } => self.writer.write(Write::Frame(release, frame)),
+                Effect::Record { release, frame } => {
+                    if let Some(board) = &self.board {
+                        board.recorded(&release, &frame);
+                    }
+                    self.writer.write(Write::Frame(release, frame));
+                }
                 Effect::SaveService(record) => {
                     save = true;
+                    if let Some(board) = &self.board {
+                        board.service(record.clone());
+                    }
                     self.writer.write(Write::Service(record));
                 }
                 Effect::SaveRelease(record) => {
                     save = true;
+                    if let Some(board) = &self.board {
+                        board.release(ReleaseRecord::clone(&record));
+                    }
                     self.writer.write(Write::Release(record));
                 }
+                Effect::Assign { service, slots } => self.assignments.assign(&service, slots),
                 Effect::Publish(release) => {
                     self.tell.publish(&release);
                     // Nobody may listen, and that is no fault.

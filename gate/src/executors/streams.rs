@@ -50,9 +50,21 @@ impl Streams {
 
     /// Ends a stream.
     pub fn close(&self, connection: Connection, why: &str) {
+        self.end(connection, Status::aborted(why));
+    }
+
+    /// Ends a stream with this status.
+    pub fn end(&self, connection: Connection, status: Status) {
         if let Some(sender) = self.lock().remove(&connection) {
             // Without room the agent learns from the end of the stream alone.
-            drop(sender.try_send(Err(Status::aborted(why))));
+            drop(sender.try_send(Err(status)));
+        }
+    }
+
+    /// Ends all of them: agents are to go elsewhere.
+    pub fn close_all(&self, why: &str) {
+        for (_, sender) in self.lock().drain() {
+            drop(sender.try_send(Err(Status::unavailable(why))));
         }
     }
 

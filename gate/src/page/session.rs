@@ -21,6 +21,8 @@ use super::form::Form;
 use super::html;
 use super::views::Shell;
 use crate::api::State;
+use crate::api::problem::failure;
+use crate::door::{Action, Denied};
 
 /// Name of the cookie.
 const COOKIE: &str = "blueback-token";
@@ -28,21 +30,23 @@ const COOKIE: &str = "blueback-token";
 const KEPT_S: u32 = 12 * 3_600;
 /// Paths that take no token because they take it in, or drop it.
 const OPEN: [&str; 2] = ["/login", "/logout"];
+/// Below it is what the page that asks for the token is made of.
+const ASSETS: &str = "/assets/";
 
 /// Whoever calls this path need not bring a token.
 pub(crate) fn is_open(path: &str) -> bool {
-    OPEN.contains(&path)
+    OPEN.contains(&path) || path.starts_with(ASSETS)
 }
 
 /// The token that a request brings: as `Authorization: Bearer`, or in the page's cookie.
-pub(crate) fn token_of(headers: &HeaderMap) -> Option<Vec<u8>> {
+pub(crate) fn token_of(headers: &HeaderMap) -> Option<String> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
-        return value.as_bytes().strip_prefix(b"Bearer ").map(<[u8]>::to_vec);
+        return Some(value.to_str().ok()?.strip_prefix("Bearer ")?.trim().to_owned());
     }
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
-    URL_SAFE_NO_PAD.decode(value).ok()
+    String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok()
 }
 
 /// A browser sends this for a page of somebody else. What is no browser says neither where it comes from.
@@ -116,9 +120,17 @@ pub(super) struct Typed {
 /// Takes the token in.
 pub(super) async fn login(Shared(state): Shared<State>, headers: HeaderMap, Form(typed): Form<Typed>) -> Response {
     let token = typed.token.trim();
-    if !state.accepts(token.as_bytes()) {
-        let page = LoginPage { shell: Shell::plain("Log in"), next: typed.next.path(), is_wrong: true };
-        return html(StatusCode::UNAUTHORIZED, &page);
+    // Whoever may change something, or is at least known: what they may is asked again at each call.
+    let something = Action { verb: "create", subresource: Some("decisions".to_owned()), namespace: None, name: None };
+    match state.door.caller(Some(token), &something).await {
+        Ok(_) | Err(Denied::Forbidden(_) | Denied::Unguarded(_)) => {}
+        Err(Denied::Unauthenticated(_)) => {
+            let page = LoginPage { shell: Shell::plain("Log in"), next: typed.next.path(), is_wrong: true };
+            return html(StatusCode::UNAUTHORIZED, &page);
+        }
+        Err(denied @ Denied::Unavailable(_)) => {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, denied.to_string()).into_response();
+        }
     }
     let value = URL_SAFE_NO_PAD.encode(token);
     ([(header::SET_COOKIE, cookie(&value, KEPT_S, &headers))], Redirect::to(typed.next.path())).into_response()
@@ -151,8 +163,8 @@ mod tests {
     fn the_token_comes_as_a_header_or_as_a_cookie() {
         let token = |pairs: &[(&'static str, &str)]| token_of(&headers(pairs));
         let cookie = format!("theme=dark; {COOKIE}={}", URL_SAFE_NO_PAD.encode("se;cret"));
-        assert_eq!(token(&[("cookie", &cookie)]).as_deref(), Some(&b"se;cret"[..]));
-        assert_eq!(token(&[("authorization", "Bearer abc")]).as_deref(), Some(&b"abc"[..]));
+        assert_eq!(token(&[("cookie", &cookie)]).as_deref(), Some("se;cret"));
+        assert_eq!(token(&[("authorization", "Bearer abc")]).as_deref(), Some("abc"));
         assert_eq!(token(&[("authorization", "Basic abc"), ("cookie", &cookie)]), None, "the header is what counts");
         assert_eq!(token(&[("cookie", "other=1")]), None);
         assert_eq!(token(&[("cookie", "blueback-token=!!")]), None);

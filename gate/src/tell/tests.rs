@@ -488,8 +488,7 @@ async fn receivers_that_were_away_are_told_when_they_are_back() {
     assert_eq!(alert["labels"]["alertname"], "BluebackReleaseHeld");
     assert_eq!((&alert["labels"]["gate"], &alert["startsAt"]), (&json!("shop"), &json!("2100-01-01T10:00:00.005Z")));
     assert!(alert["annotations"]["runbook_url"].as_str().is_some_and(|url| url.ends_with("/RB-009.md")), "{alert}");
-    let families = metrics.gather(&crate::figures::Figures::default());
-    let told = String::from_utf8(crate::exposition::Format::Text.write(&families)).expect("the text form is UTF-8");
+    let told = metrics.text(&crate::figures::Figures::default());
     for line in [
         "notifications_total{receiver=\"alertmanager\",result=\"sent\"} 1",
         "notifications_total{receiver=\"webhook\",result=\"failed\"} 1",

@@ -6,11 +6,13 @@
 
 mod app;
 mod fault;
+mod gate;
 mod kubectl;
 mod load;
 mod namespace;
 
 pub use app::{App, service};
+pub use gate::{HOME, chart, condition, gate_installed, leader, release_gate};
 pub use kubectl::{command, kubectl};
 pub use load::{LoadPod, answered};
 pub use namespace::{Namespace, Pod};

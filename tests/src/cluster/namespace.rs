@@ -151,7 +151,8 @@ impl Drop for Namespace {
             let _ = kubectl(&["delete", "namespace", &self.name, "--wait=false"]);
             return;
         }
-        for told in TOLD {
+        let gates = super::gate::told();
+        for told in TOLD.into_iter().chain([gates.as_slice()]) {
             if let Some(output) = kubectl(told).ok().filter(|output| output.status.success()) {
                 tell(&format!(
                     "--- kubectl -n {} {}\n{}",

@@ -164,6 +164,7 @@ impl Guard {
             services: vec![ServiceConfig { name: config.name.clone(), serving: config.serving }],
             token: config.token,
             tell: config.tell,
+            ..blueback_gate::Config::default()
         })
         .await
         .context("start the gate")?;
