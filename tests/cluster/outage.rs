@@ -1,9 +1,9 @@
 //! The main story: a chart, five lines of YAML, and a total outage after a switch of the selector.
 
-use blueback_tests::cluster::{App, LoadPod, Namespace, answered, condition, gate_installed, service};
+use blueback_tests::cluster::{LoadPod, Namespace, answered, gate_installed};
 use serde_json::{Value, json};
 
-use crate::{SOON, outage, tell};
+use crate::{SOON, outage, served, tell};
 
 /// Requests a second: half of them over kept connections, half over a new one each.
 const HALF: &str = "50";
@@ -18,12 +18,8 @@ fn agents(pods: &Value) -> usize {
 async fn an_outage_after_a_switch_of_the_selector_is_taken_back() {
     gate_installed(&[]).await;
     let shop = Namespace::guarded("outage", &json!({})).await;
-    shop.apply(&[App::new("blue").deployment(), App::new("green").deployment(), service("blue")]).await;
-    shop.rolled_out("blue").await;
-    shop.rolled_out("green").await;
+    served(&shop).await;
     assert_eq!(agents(&shop.get("pods").await.expect("there are pods")), 4, "every pod has an agent");
-    shop.gate_until(|status| condition(status, "AgentsConnected").0 == "True" && status["phase"] == "Idle").await;
-
     let kept = LoadPod::start(&shop, "kept", "http://shop/", &["--rps", HALF]).await;
     let fresh = LoadPod::start(&shop, "fresh", "http://shop/", &["--rps", HALF, "--connections", "fresh"]).await;
     // What is normal must be known before it is left.

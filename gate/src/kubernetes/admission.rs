@@ -5,6 +5,7 @@
 //! answer and not an accident; if the gate is away, the API server's own `failurePolicy` decides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State as Shared};
@@ -18,6 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::gates::{GateFacts, Gates};
 use super::inject::{self, InjectionSettings, Outcome, Refusal};
@@ -69,6 +71,12 @@ impl Result {
     }
 }
 
+/// Longest wait of a pod for a Service. What is applied together comes in any order and is seen a little later; the API server
+/// waits three seconds for us, by the chart's default.
+const SERVICES_MAX: Duration = Duration::from_millis(1_500);
+/// How often it is looked.
+const SERVICES_EVERY: Duration = Duration::from_millis(25);
+
 /// The webhooks' paths.
 pub fn router(admission: Admission) -> Router {
     Router::new()
@@ -102,6 +110,7 @@ fn request(body: &[u8]) -> std::result::Result<AdmissionRequest<DynamicObject>, 
 
 async fn inject_pod(Shared(admission): Shared<Admission>, body: Bytes) -> Answer {
     let request = request(&body)?;
+    admission.services_are_there(&request).await;
     let mut response = AdmissionResponse::from(&request);
     let (result, patch, warning) = admission.decide(&request);
     admission.metrics.injections.with_label_values(&[result.as_str()]).inc();
@@ -120,6 +129,19 @@ async fn inject_pod(Shared(admission): Shared<Admission>, body: Bytes) -> Answer
 }
 
 impl Admission {
+    /// Waits for the Services of the namespace's ReleaseGates, where the pod belongs to none that is known.
+    async fn services_are_there(&self, request: &AdmissionRequest<DynamicObject>) {
+        let namespace = request.namespace.as_deref().unwrap_or_default();
+        let labels = request.object.as_ref().and_then(|pod| pod.metadata.labels.clone()).unwrap_or_default();
+        let deadline = Instant::now() + SERVICES_MAX;
+        while self.gates.of_pod(namespace, &labels).is_none()
+            && self.gates.lacks_service(namespace)
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(SERVICES_EVERY).await;
+        }
+    }
+
     fn decide(&self, request: &AdmissionRequest<DynamicObject>) -> (Result, Option<Patch>, Option<String>) {
         let unchanged = (Result::Unchanged, None, None);
         let failed = |error: String| (Result::Failed, None, Some(error));

@@ -44,6 +44,9 @@ pub trait Gates: Send + Sync {
     /// The ReleaseGate whose Service selects pods with these labels. Of several the first by name, so that replicas agree.
     fn of_pod(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Option<GateFacts>;
 
+    /// A ReleaseGate of this namespace names a Service that is not there, or not known yet.
+    fn lacks_service(&self, namespace: &str) -> bool;
+
     /// Whether the ReleaseGate `name` in the pod's namespace guards the pod.
     fn guards(&self, name: &str, pod: &PodIdentity) -> Guards;
 }
@@ -51,6 +54,10 @@ pub trait Gates: Send + Sync {
 impl Gates for Shared {
     fn of_pod(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Option<GateFacts> {
         self.index().facts_of_pod(namespace, labels)
+    }
+
+    fn lacks_service(&self, namespace: &str) -> bool {
+        self.index().lacks_service(namespace)
     }
 
     fn guards(&self, name: &str, pod: &PodIdentity) -> Guards {

@@ -230,6 +230,13 @@ impl Index {
         })
     }
 
+    /// A ReleaseGate of this namespace names a Service that is not there.
+    #[must_use]
+    pub fn lacks_service(&self, namespace: &str) -> bool {
+        let mut gates = self.gates.iter().filter(|(name, _)| name.0 == namespace);
+        gates.any(|(_, gate)| self.backends(namespace, gate).is_err())
+    }
+
     /// Why no pod of a ReleaseGate can be given an agent, whatever the pod.
     #[must_use]
     pub fn not_injected(&self, name: &Name) -> Option<Refusal> {

@@ -1,11 +1,13 @@
 //! The gate, as an operator installs it: with helm, from the chart of this repository and the images of this build.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::Namespace;
 use super::kubectl::{command, json as parsed, kubectl};
+use crate::binary::binary;
 use crate::until;
 
 /// Where the gate stands.
@@ -41,8 +43,13 @@ pub async fn gate_installed(values: &[&str]) {
         "--set=agent.image.repository=localhost/blueback-agent,agent.image.tag=test",
         "--set=gate.log.level=info\\,blueback_gate=debug",
     ];
+    // The image's name stays when its binary changes, so its pods would stay as well.
+    let build = format!(
+        "--set-string=gate.podAnnotations.build={}",
+        built_ms(&binary("blueback-gate").expect("the workspace is built"))
+    );
     let values = values.iter().flat_map(|value| ["--set", value]);
-    let told = command(own.into_iter().chain(values), "").await;
+    let told = command(own.into_iter().chain([build.as_str()]).chain(values), "").await;
     told.unwrap_or_else(|error| panic!("{error}"));
     until(READY_MAX, "the gates", async || {
         let found =
@@ -59,6 +66,13 @@ pub async fn gate_installed(values: &[&str]) {
     .await;
 }
 
+/// When a program was built, in Unix milliseconds.
+fn built_ms(program: &Path) -> u128 {
+    let built = std::fs::metadata(program).and_then(|metadata| metadata.modified());
+    let built = built.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    built.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
 /// What the gates wrote, for a story that failed.
 pub(super) fn told() -> [&'static str; 6] {
     ["--namespace", HOME, "logs", "--selector=app.kubernetes.io/name=blueback", "--tail=200", "--prefix"]
@@ -73,8 +87,9 @@ pub async fn leader() -> String {
     until(READY_MAX, "a leader", async || {
         let leases = parsed(&kubectl(&["--namespace", HOME, "get", "leases", "-o", "json"]).await)?;
         let holders = leases["items"].as_array().into_iter().flatten().map(|lease| &lease["spec"]["holderIdentity"]);
-        let holder = holders.filter_map(Value::as_str).find(|holder| !holder.is_empty()).map(str::to_owned);
-        holder.ok_or_else(|| leases.to_string())
+        // A holder is a pod, its address and what tells two starts apart.
+        let pods = holders.filter_map(Value::as_str).filter_map(|holder| holder.split('_').next());
+        pods.map(str::to_owned).find(|pod| !pod.is_empty()).ok_or_else(|| leases.to_string())
     })
     .await
 }

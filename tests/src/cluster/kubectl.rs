@@ -32,10 +32,7 @@ pub async fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, in
 /// # Errors
 ///
 /// When it fails, or runs longer than a minute.
-pub(super) async fn inside<A: AsRef<OsStr>>(
-    arguments: impl IntoIterator<Item = A>,
-    input: &str,
-) -> Result<String, String> {
+pub async fn inside<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, input: &str) -> Result<String, String> {
     run("exec", arguments, input).await
 }
 

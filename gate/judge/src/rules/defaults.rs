@@ -11,17 +11,20 @@
 /// - `error rate worse than blue`: what the release made worse is its fault long before it is 5 %, and with 6 % it is proven ten
 ///   times sooner.
 /// - `latency p99 > 500ms` and `for 5m`: beyond it a page feels broken for one visitor in a hundred.
+/// - `pods ready < 1% for 5s`: with no pod ready, requests are refused before any agent beside a pod could count them. Five seconds are
+///   longer than one probe that was late.
 /// - `database down for 15s`: longer than a failover of a managed database, shorter than what callers' retries bridge.
 /// - `failures cascading`: a release whose own requests look well may still starve the services it calls.
 /// - `signal critical-service-down`: which services are critical is for the alert that watches them to know; its webhook raises it.
 /// - `signal data-corruption`, `signal security`: harm that no request can show, and that time makes worse.
 /// - `signal smoke-tests-failed`: whoever runs smoke tests after the switch says so here.
-pub const REVERT_WHEN: [&str; 11] = [
+pub const REVERT_WHEN: [&str; 12] = [
     "error rate > 5%",
     "error rate > 5% for 5m",
     "error rate worse than blue",
     "latency p99 > 500ms",
     "latency p99 > 500ms for 5m",
+    "pods ready < 1% for 5s",
     "database down for 15s",
     "failures cascading",
     "signal critical-service-down",

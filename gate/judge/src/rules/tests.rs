@@ -190,7 +190,7 @@ fn rules_explain_themselves() {
     assert!(text[0].contains("at the switch in 1.25 s"), "{}", text[0]);
     assert!(text[1].contains("never before 5m"), "{}", text[1]);
     assert!(text[2].contains("worse than blue"), "{}", text[2]);
-    assert!(text[11].contains("needs 5,615 requests"), "{}", text[11]);
+    assert!(text[12].contains("needs 5,615 requests"), "{}", text[12]);
     assert!(text.iter().any(|text| text.contains("where nobody tells, it does not apply")), "{text:#?}");
 }
 

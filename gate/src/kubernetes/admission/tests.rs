@@ -1,6 +1,7 @@
 //! Reviews in, reviews out, through the router.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -27,6 +28,27 @@ impl Gates for Cart {
             resources: None,
             dependencies: Vec::new(),
         })
+    }
+
+    fn lacks_service(&self, _: &str) -> bool {
+        false
+    }
+
+    fn guards(&self, _: &str, _: &PodIdentity) -> Guards {
+        Guards::No
+    }
+}
+
+/// The same, whose Service is seen when it was asked for some times.
+struct Late(Cart, AtomicU32);
+
+impl Gates for Late {
+    fn of_pod(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Option<GateFacts> {
+        self.0.of_pod(namespace, labels).filter(|_| !self.lacks_service(namespace))
+    }
+
+    fn lacks_service(&self, _: &str) -> bool {
+        self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     fn guards(&self, _: &str, _: &PodIdentity) -> Guards {
@@ -115,6 +137,19 @@ async fn a_selected_pod_gets_its_agent() {
     assert_eq!(pod["metadata"]["labels"]["blueback.dev/gate"], "cart");
     let counted = "injections_total{result=\"injected\"} 1";
     assert!(metrics.text(&crate::figures::Figures::default()).contains(counted));
+}
+
+#[tokio::test]
+async fn a_pod_waits_a_little_for_its_service() {
+    let review = pod_review(&json!({"app": "cart"}), "shop");
+    let late = |looks| Arc::new(Late(Cart(Ok(IntOrString::String("http".to_owned()))), AtomicU32::new(looks)));
+    let (_, response) = post(admission(late(20)), "/inject", review.to_string()).await;
+    assert_eq!(patched(&review, &response)["spec"]["initContainers"][0]["name"], "blueback-agent");
+
+    let began = Instant::now();
+    let (_, response) = post(admission(late(u32::MAX)), "/inject", review.to_string()).await;
+    assert!(response["response"].get("patch").is_none(), "{response}");
+    assert!(began.elapsed() >= SERVICES_MAX, "it was waited for");
 }
 
 #[tokio::test]

@@ -77,6 +77,10 @@ impl Gates for Known {
         None
     }
 
+    fn lacks_service(&self, _: &str) -> bool {
+        false
+    }
+
     fn guards(&self, name: &str, pod: &PodIdentity) -> Guards {
         if name == "cart" && pod.name == "cart-1" { self.0 } else { Guards::No }
     }

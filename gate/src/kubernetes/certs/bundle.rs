@@ -26,6 +26,8 @@ use crate::tls::Certificates;
 
 /// How often it is looked whether the authority has changed, or a patch that failed is to be tried again.
 const ASKED_EVERY: Duration = Duration::from_secs(5);
+/// The same until there is an authority: nobody who waits for the gate should then find webhooks that do not work.
+const ASKED_FIRST_EVERY: Duration = Duration::from_millis(100);
 
 /// A webhook of a configuration: its name, and the bundle it has.
 pub type Webhook = (String, Option<ByteString>);
@@ -98,11 +100,10 @@ pub async fn keep<C: Configuration>(
 ) {
     let api: Api<C> = Api::all(client);
     let mut states = Box::pin(watch_object(api.clone(), &name).default_backoff());
-    let mut ticks = tokio::time::interval(ASKED_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known: Option<C> = None;
     let mut complaint = None;
     loop {
+        let pause = if certificates.authorities().is_some() { ASKED_EVERY } else { ASKED_FIRST_EVERY };
         tokio::select! {
             state = states.next() => match state {
                 Some(Ok(state)) => {
@@ -114,7 +115,7 @@ pub async fn keep<C: Configuration>(
                 Some(Err(error)) => tracing::debug!(name, %error, "Watch of the webhooks interrupted"),
                 None => return,
             },
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(pause) => {}
             _ = closed.wait_for(|closed| *closed) => return,
         }
         let (Some(configuration), Some(ours)) = (&known, certificates.authorities()) else { continue };
