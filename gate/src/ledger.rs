@@ -5,6 +5,10 @@
 //! nobody has judged: its first report says what is known, and only what comes after it is growth. Reports from an
 //! agent's ring are placed at the time they were measured; live ones at the time they arrive, because a block of the
 //! judge must not depend on when an agent chose to speak.
+//!
+//! An agent's clock counts from its own start, so what its host believes the time to be never matters. What it is worth in
+//! the gate's time is learnt from the quickest of its newest reports: a clock that runs fast or slow is followed, one that was
+//! set forward is believed at its second report, and one that was set back after [`CLOCK_MS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,8 +28,12 @@ use crate::recording::KeptAgent;
 pub const AGENTS_MAX: usize = 4_096;
 /// How long an agent that is gone is remembered: as long as its ring reaches back, so that nothing is judged twice.
 pub const GONE_KEPT_MS: u64 = 600_000;
-/// How far ahead of an agent's established clock a report may be.
+/// How far ahead of an agent's established clock a report may be. One that is further is dropped; a second one that goes with
+/// it is the agent's clock, set forward.
 pub const AHEAD_MS_MAX: u64 = 5_000;
+/// The quickest way to the gate is looked for in so much time and as much again before it: enough that a report of it was quick,
+/// and so little that an agent whose clock lost time does not replay into the past for long.
+pub const CLOCK_MS: u64 = 30_000;
 /// Longest time that an agent can have been running, in milliseconds: a century and some.
 pub const AGENT_MS_MAX: u64 = 1 << 42;
 /// Most reports kept of an agent whose clock is not established yet: a ring of ten minutes, its base, and some room.
@@ -84,17 +92,48 @@ pub struct Agent {
     pub dependencies: Vec<Dependency>,
     /// What its pod uses, as it was told last, and when.
     resources: (Resources, Timestamp),
-    /// How much longer the newest live report took than the quickest, in milliseconds.
+    /// How much longer the newest live report took than the quickest of the last minute, in milliseconds.
     pub lag_ms: u64,
     /// Its first report is here, so that further ones are growth.
     based: bool,
     /// Gate time of its clock's zero, in Unix milliseconds.
     zero_ms: Option<i64>,
+    /// What the quickest reports say of it.
+    quickest: Quickest,
+    /// The newest live report was from the future: its time, and what it says of the clock's zero.
+    ahead: Option<(u64, i64)>,
     /// Reports that wait for the clock to be established, and since when.
     placeless: Vec<Report>,
     placeless_since: Timestamp,
     pods: BTreeSet<(Slot, Arc<str>)>,
     gauged_ms: u64,
+}
+
+/// A clock's zero in gate time by the report that took the shortest way, of the newest [`CLOCK_MS`] and of as much before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quickest {
+    since: Timestamp,
+    now_ms: i64,
+    before_ms: i64,
+}
+
+impl Quickest {
+    /// From the first report of a clock.
+    const fn of(zero_ms: i64, now: Timestamp) -> Self {
+        Self { since: now, now_ms: zero_ms, before_ms: zero_ms }
+    }
+
+    /// From one more.
+    fn and(self, zero_ms: i64, now: Timestamp) -> Self {
+        if now.since(self.since) >= CLOCK_MS {
+            return Self { since: now, now_ms: zero_ms, before_ms: self.now_ms };
+        }
+        Self { now_ms: self.now_ms.min(zero_ms), ..self }
+    }
+
+    fn zero_ms(self) -> i64 {
+        self.now_ms.min(self.before_ms)
+    }
 }
 
 /// A report that is merged.
@@ -303,6 +342,8 @@ impl Agent {
             lag_ms: 0,
             based: false,
             zero_ms: None,
+            quickest: Quickest::default(),
+            ahead: None,
             placeless: Vec::new(),
             placeless_since: Timestamp::default(),
             pods: BTreeSet::new(),
@@ -356,8 +397,14 @@ impl Agent {
         }
         if let Some(zero_ms) = self.zero_ms.filter(|_| self.live || report.replayed) {
             let measured = zero_ms.saturating_add_unsigned(report.at_ms);
-            if measured > now.plus_ms(AHEAD_MS_MAX).unix_ms() as i64 {
+            let is_ahead = measured > now.plus_ms(AHEAD_MS_MAX).unix_ms() as i64;
+            if is_ahead && !self.live {
+                // Known from a former stream, and disproved: the first live report of this one tells it.
+                self.zero_ms = None;
+            } else if is_ahead && (report.replayed || !self.is_set_forward(report.at_ms, now)) {
                 return Err(Dropped::Future);
+            } else if !is_ahead && !report.replayed {
+                self.ahead = None;
             }
         }
         if self.targets != report.targets {
@@ -397,15 +444,29 @@ impl Agent {
         if fits { Ok(()) } else { Err(Dropped::TooManySeries) }
     }
 
+    /// A live report from the future: the second in a row that goes with the first is no mistake, but a clock that was set.
+    fn is_set_forward(&mut self, at_ms: u64, now: Timestamp) -> bool {
+        let zero_ms = now.unix_ms() as i64 - at_ms as i64;
+        let former = self.ahead.replace((at_ms, zero_ms));
+        let goes_with = |(former_ms, former_zero_ms): (u64, i64)| {
+            at_ms > former_ms && zero_ms.abs_diff(former_zero_ms) <= AHEAD_MS_MAX
+        };
+        let is_set = former.is_some_and(goes_with);
+        if is_set {
+            (self.zero_ms, self.ahead) = (None, None);
+        }
+        is_set
+    }
+
     /// A live report of time `at_ms` has arrived: establishes the clock on a new stream, sharpens it on an old one.
     fn live_at(&mut self, at_ms: u64, now: Timestamp) {
         let zero_ms = now.unix_ms() as i64 - at_ms as i64;
-        self.zero_ms = Some(match self.zero_ms {
-            // The shortest way a report ever took is nearest to the truth.
-            Some(known) if self.live => known.min(zero_ms),
-            Some(_) | None => zero_ms,
-        });
-        self.lag_ms = (zero_ms - self.zero_ms.unwrap_or(zero_ms)).unsigned_abs();
+        self.quickest = match self.zero_ms {
+            Some(_) if self.live => self.quickest.and(zero_ms, now),
+            Some(_) | None => Quickest::of(zero_ms, now),
+        };
+        self.zero_ms = Some(self.quickest.zero_ms());
+        self.lag_ms = zero_ms.abs_diff(self.quickest.zero_ms());
         self.live = true;
         self.heard = Some(now);
     }

@@ -2,7 +2,7 @@
 
 use blueback_gate::Timestamp;
 use blueback_gate::figures::Dropped;
-use blueback_gate::ledger::{Counted, GONE_KEPT_MS, Ledger, PLACELESS_MS_MAX, add};
+use blueback_gate::ledger::{CLOCK_MS, Counted, GONE_KEPT_MS, Ledger, PLACELESS_MS_MAX, add};
 use blueback_report::{Outcome, Report, Slot, Totals};
 use proptest::prelude::*;
 
@@ -122,4 +122,81 @@ fn a_new_stream_establishes_the_clock_anew() {
     let front = Front::new("front/1", 1, Slot::Blue, at(0));
     ledger.hello(2, &front.hello(), at(1_200)).expect("there is room");
     ledger.merge(2, live(9_000), at(1_300), &mut merged).expect("the report is sound");
+}
+
+/// A live report of this time that says nothing.
+fn live(at_ms: u64) -> Report {
+    Report { at_ms, targets: targets(true), ..Report::default() }
+}
+
+/// Where a slice of the ring of this time is placed, if it comes at `now`.
+fn placed(ledger: &mut Ledger, connection: u64, at_ms: u64, now: Timestamp) -> Timestamp {
+    let mut merged = Vec::new();
+    let slice = Report { replayed: true, ..live(at_ms) };
+    ledger.merge(connection, slice, now, &mut merged).expect("the slice is sound");
+    merged.last().expect("its time is known").placed
+}
+
+#[test]
+fn a_clock_that_was_set_forward_is_believed_at_its_second_report() {
+    let mut ledger = connected();
+    let mut merged = Vec::new();
+    ledger.merge(1, live(1_000), at(1_000), &mut merged).expect("the report is sound");
+    let mut told = |at_ms, now_ms| ledger.merge(1, live(at_ms), at(now_ms), &mut merged);
+    assert_eq!(told(31_100, 1_100), Err(Dropped::Future));
+    // One that arrives twice says nothing more, and one that is right says that the other was wrong.
+    assert_eq!(told(31_100, 1_150), Err(Dropped::Future));
+    assert_eq!(told(1_200, 1_200), Ok(()));
+    assert_eq!(told(31_300, 1_300), Err(Dropped::Future));
+    // Nor do two that contradict each other.
+    assert_eq!(told(91_400, 1_400), Err(Dropped::Future));
+    assert_eq!(told(91_500, 1_500), Ok(()));
+    assert_eq!(told(91_600, 1_600), Ok(()));
+    assert_eq!(placed(&mut ledger, 1, 91_300, at(1_700)), at(1_300));
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_followed() {
+    let mut ledger = connected();
+    let mut merged = Vec::new();
+    ledger.merge(1, live(40_000), at(1_000), &mut merged).expect("the report is sound");
+    // An agent's reports never go back in time: while its clock is behind, each is a millisecond after the last.
+    let set_back = |now_ms: u64| (40_000 + now_ms / 100 - 10).max(now_ms + 9_000);
+    for now_ms in (1_100..=1_000 + 2 * CLOCK_MS + 30_000).step_by(100) {
+        ledger.merge(1, live(set_back(now_ms)), at(now_ms), &mut merged).expect("the report is sound");
+    }
+    let now_ms = 1_000 + 2 * CLOCK_MS + 30_000;
+    assert_eq!(placed(&mut ledger, 1, now_ms + 8_800, at(now_ms)), at(now_ms - 200));
+}
+
+#[test]
+fn a_slow_and_a_fast_clock_are_followed_for_hours() {
+    // Five times what the kernel corrects at most (500 parts in a million).
+    for drift in [-0.0025, 0.0025] {
+        let mut ledger = connected();
+        let mut merged = Vec::new();
+        let clock = |now_ms: u64| (now_ms as f64 * (1.0 + drift)) as u64;
+        for now_ms in (1_000..6 * 3_600_000).step_by(1_000) {
+            ledger.merge(1, live(clock(now_ms)), at(now_ms), &mut merged).expect("the report is sound");
+        }
+        let now_ms = 6 * 3_600_000;
+        let placed = placed(&mut ledger, 1, clock(now_ms - 5_000), at(now_ms)).unix_ms() - BEGIN_MS;
+        assert!(placed.abs_diff(now_ms - 5_000) <= 200, "{drift}: {placed} for {}", now_ms - 5_000);
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_forward_between_two_streams_loses_no_slice() {
+    let mut ledger = connected();
+    let mut merged = Vec::new();
+    ledger.merge(1, live(1_000), at(1_000), &mut merged).expect("the report is sound");
+    let front = Front::new("front/1", 1, Slot::Blue, at(0));
+    ledger.hello(2, &front.hello(), at(2_000)).expect("there is room");
+    merged.clear();
+    let slice = Report { replayed: true, ..live(31_500) };
+    ledger.merge(2, slice, at(2_000), &mut merged).expect("the slice is sound");
+    assert!(merged.is_empty(), "the agent's clock is another one, and not known yet");
+    ledger.merge(2, live(32_000), at(2_000), &mut merged).expect("the report is sound");
+    let places: Vec<_> = merged.iter().map(|report| report.placed).collect();
+    assert_eq!(places, [at(1_500), at(2_000)]);
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use blueback_report::buckets::crossing_us;
 use blueback_report::wire::proto::{self, from_agent, to_agent};
 use blueback_report::{
-    AdmissionKey, Age, EPOCHS_KEPT, Hello, Limit, Outcome, Overdue, OverdueKey, Protocol, Report, Role, Route,
+    AdmissionKey, Age, EPOCHS_KEPT, Health, Hello, Limit, Outcome, Overdue, OverdueKey, Protocol, Report, Role, Route,
     SeriesKey, Slot, TargetState, Totals, Watch,
 };
 
+use crate::clock::Clock;
 use crate::traffic::{Answer, Traffic, question};
 
 /// Seconds that the ring holds.
@@ -68,7 +69,14 @@ pub(crate) struct Agent {
     /// What it has counted, all of it.
     pub(crate) totals: Totals,
     pods: Vec<Pod>,
+    pub(crate) clock: Clock,
     started_us: u64,
+    /// Told to let go of its clients within so many milliseconds, and not done yet.
+    pub(crate) let_go_ms: Option<u32>,
+    /// Requests that it was to divert and could not.
+    pub(crate) divert_failed: u64,
+    /// By its clock, when it said something last.
+    last_ms: u64,
     watch: Watch,
     flights: BinaryHeap<Reverse<Flight>>,
     crossings: BinaryHeap<Reverse<Crossing>>,
@@ -99,7 +107,11 @@ impl Agent {
             role,
             route: Route::all_to(serving, 0),
             totals: Totals::default(),
+            clock: Clock::default(),
             started_us: now_us,
+            let_go_ms: None,
+            divert_failed: 0,
+            last_ms: 0,
             watch: Watch { cadence_ms: IDLE_CADENCE_MS, ..Watch::default() },
             flights: BinaryHeap::new(),
             crossings: BinaryHeap::new(),
@@ -121,7 +133,7 @@ impl Agent {
 
     /// Which backend gets a request: the slot by share, then one of its pods, unless that gets less than its turn. A slot is
     /// ready as a whole or not at all here, so readiness changes nobody's turn.
-    fn choose(&self, traffic: &Traffic, number: u64) -> usize {
+    pub(crate) fn choose(&self, traffic: &Traffic, number: u64) -> usize {
         let slot = if traffic.coin(number, question::SLOT) < self.route.green_share { Slot::Green } else { Slot::Blue };
         let chosen = self.turn(traffic, number, slot);
         let held = self.route.pods.iter().find(|pod| pod.slot == slot && pod.pod == self.pods[chosen].name);
@@ -143,6 +155,11 @@ impl Agent {
         let answer = traffic.answer(number, self.pods[pod].slot, self.pods[pod].place, now_us);
         self.serve(number, pod, answer, now_us);
         (pod, answer)
+    }
+
+    /// The slot of a backend.
+    pub(crate) fn slot(&self, pod: usize) -> Slot {
+        self.pods[pod].slot
     }
 
     /// A request is sent to a backend and will be answered like this.
@@ -194,7 +211,8 @@ impl Agent {
         if now_us >= self.slice_us {
             self.slice_us += 1_000_000;
             self.flush();
-            self.ring.push_back((self.at_ms(now_us), Rc::new(self.totals.clone())));
+            let at_ms = self.at_ms(now_us);
+            self.ring.push_back((at_ms, Rc::new(self.totals.clone())));
             if self.ring.len() > RING_SLICES
                 && let Some(oldest) = self.ring.pop_front()
             {
@@ -245,8 +263,10 @@ impl Agent {
         self.totals.admitted.retain(|key, _| key.epoch >= oldest);
     }
 
-    fn at_ms(&self, now_us: u64) -> u64 {
-        (now_us - self.started_us) / 1_000 + 1
+    /// The time by its clock, which never stands still or goes back in what it says.
+    fn at_ms(&mut self, now_us: u64) -> u64 {
+        self.last_ms = self.clock.at_ms(self.started_us, now_us).max(self.last_ms + 1);
+        self.last_ms
     }
 
     fn targets(&self, traffic: &Traffic, now_us: u64) -> Vec<TargetState> {
@@ -323,7 +343,10 @@ impl Agent {
                 let route = Route::try_from(route).expect("the gate sends valid routes");
                 if route.epoch > self.route.epoch {
                     self.flush();
+                    self.let_go_ms = route.let_go_ms;
                     self.route = route;
+                } else if route.epoch == self.route.epoch {
+                    self.route.peers = route.peers;
                 }
                 Vec::new()
             }
@@ -386,6 +409,7 @@ impl Agent {
             totals,
             in_flight,
             targets: self.targets(traffic, now_us),
+            health: Health { divert_failed: self.divert_failed, ..Health::default() },
             ..Report::default()
         };
         self.sent.push_back((at_ms, Rc::new(self.totals.clone())));

@@ -7,11 +7,17 @@
 //! `BLUEBACK_SEED=N` runs one seed and, with `--nocapture`, prints its story; `BLUEBACK_SEEDS=N` runs that many.
 
 mod agent;
+mod clock;
+mod clocks;
+mod cluster;
 mod network;
 mod random;
+mod retries;
 mod scenario;
 mod seat;
 mod seeds;
+mod sidecars;
 mod stories;
+mod streams;
 mod traffic;
 mod world;

@@ -2,6 +2,8 @@
 
 use blueback_report::Slot;
 
+use crate::clock::Clock;
+use crate::cluster::Plan;
 use crate::network::{Cut, Weather};
 use crate::random::Random;
 use crate::traffic::Harm;
@@ -39,6 +41,14 @@ pub(crate) struct Scenario {
     /// Agents leave for good, this long after the switch.
     pub(crate) agents_gone_ms: Option<u64>,
     pub(crate) weather: Weather,
+    /// The agents' clocks, in turn; without any they are right.
+    pub(crate) clocks: Vec<Clock>,
+    /// How often a client asks again, at once, when it gets an error.
+    pub(crate) retries: u64,
+    /// Part of the requests that are streams, on either side.
+    pub(crate) streams: f64,
+    /// No agent in front (`fronts` says how many agents the weather can hit): a platform splits the requests.
+    pub(crate) cluster: Option<Plan>,
 }
 
 const S: u64 = 1_000;
@@ -62,6 +72,10 @@ impl Scenario {
             after_ms: 60 * S,
             agents_gone_ms: None,
             weather: Weather::default(),
+            clocks: Vec::new(),
+            retries: 0,
+            streams: 0.0,
+            cluster: None,
         }
     }
 

@@ -8,6 +8,7 @@ use blueback_gate::clock::Timestamp;
 use blueback_gate::effect::{Effect, Job, ToAgent};
 use blueback_gate::event::{Command, Event, Step, Stored};
 use blueback_gate::gate::{Gate, ServiceConfig, Settings};
+use blueback_gate::platform::Snapshot;
 use blueback_gate::recording::{Frame, Recording};
 use blueback_gate::records::{ReleaseRecord, ServiceRecord};
 use blueback_gate::rules_file::RulesFile;
@@ -54,6 +55,8 @@ pub(crate) struct Seat {
     is_asked: bool,
     /// When the switch was accepted.
     pub(crate) switched_us: Option<u64>,
+    /// The platform was asked to set the traffic back, and has.
+    pub(crate) is_set_back: bool,
 }
 
 fn at(now_us: u64) -> Timestamp {
@@ -86,6 +89,7 @@ impl Seat {
             serving,
             is_asked: false,
             switched_us: None,
+            is_set_back: false,
         }
     }
 
@@ -175,6 +179,7 @@ impl Seat {
                 self.jobs.push_back((now_us + 200_000, job, false));
                 Event::EffectFailed { release, step, attempt: 1, error: "the simulated executor failed".to_owned() }
             } else {
+                self.is_set_back |= step == Step::Switched;
                 Event::EffectDone { release, step, text: String::new() }
             };
             said.extend(self.apply(event, now_us));
@@ -192,6 +197,12 @@ impl Seat {
         let command = Command::Switch { to, share: Some(share) };
         let by = Some("simulation".to_owned());
         self.apply(Event::Operator { ticket: 1, service: SERVICE.into(), command, by }, now_us)
+    }
+
+    /// The platform was seen like this.
+    pub(crate) fn saw(&mut self, snapshot: Snapshot, now_us: u64) -> Vec<Said> {
+        let snapshot = Box::new(Snapshot { rules: rules(), ..snapshot });
+        self.apply(Event::Platform { service: SERVICE.into(), snapshot }, now_us)
     }
 
     /// The gate is gone, with all that was not stored.
@@ -241,7 +252,11 @@ impl Seat {
     }
 
     /// Holds what the gate has merged against what the agents have counted.
-    pub(crate) fn compare(&self, agents: &[Agent], dead: &[(Arc<str>, Totals)]) -> Vec<String> {
+    pub(crate) fn compare<'a>(
+        &self,
+        agents: impl Iterator<Item = &'a Agent>,
+        dead: &[(Arc<str>, Totals)],
+    ) -> Vec<String> {
         let mut broken = Vec::new();
         for agent in agents {
             let Some(known) = self.gate.counted(&agent.instance) else {

@@ -15,16 +15,11 @@ const SEEDS: u64 = 1_000;
 /// Broken seeds that are printed; the number of the rest is enough.
 const SHOWN: usize = 10;
 
-/// A seed's run in bad weather and on a calm network, and the laws that it broke.
-fn check(seed: u64) -> (Scenario, Story, Story, Vec<String>) {
-    let mut random = Random::new(seed);
-    let calm = Scenario::draw(&mut random);
-    let rough = calm.clone().in_bad_weather(&mut random);
-    let expected = world::run(&calm, seed);
-    let seen = world::run(&rough, seed);
+/// The laws that a run in bad weather breaks, and those that the same run on a calm network does.
+pub(crate) fn laws(calm: &Scenario, expected: &Story, seen: &Story) -> Vec<String> {
     let mut broken: Vec<String> = expected.broken.iter().map(|law| format!("calm: {law}")).collect();
     broken.extend(seen.broken.iter().cloned());
-    for (network, story) in [("calm", &expected), ("bad", &seen)] {
+    for (network, story) in [("calm", expected), ("bad", seen)] {
         let ends_as_asked = match calm.ending {
             Ending::Pass => story.verdict == "pass",
             Ending::Revert => story.verdict == "revert",
@@ -46,7 +41,7 @@ fn check(seed: u64) -> (Scenario, Story, Story, Vec<String>) {
             seen.verdict, seen.rule, expected.verdict, expected.rule
         ));
     }
-    (rough, expected, seen, broken)
+    broken
 }
 
 /// What a rule is about: an outage proves that errors are above a limit and worse than blue's in the same block, and which of
@@ -60,48 +55,58 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}: {text:?} is not a number")))
 }
 
-#[test]
-fn the_verdict_is_the_same_on_a_bad_network() {
+/// What a seed's run was, and the laws that it broke.
+pub(crate) struct Broken {
+    pub(crate) what: &'static str,
+    pub(crate) laws: Vec<String>,
+}
+
+/// Runs this many seeds, or the one that is asked for, on all cores, and fails with the seeds that broke a law.
+pub(crate) fn each(seeds: u64, run: impl Fn(u64) -> Broken + Sync) {
     let one = setting("BLUEBACK_SEED");
     let seeds: Vec<u64> =
-        one.map_or_else(|| (0..setting("BLUEBACK_SEEDS").unwrap_or(SEEDS)).collect(), |seed| vec![seed]);
+        one.map_or_else(|| (0..setting("BLUEBACK_SEEDS").unwrap_or(seeds)).collect(), |seed| vec![seed]);
     let next = AtomicU64::new(0);
     let failures = Mutex::new(BTreeMap::new());
-    let ends = Mutex::new(BTreeMap::<(&str, String), u64>::new());
     let workers = thread::available_parallelism().map_or(2, usize::from);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let (scenario, expected, seen, broken) = check(seed);
-                    *ends
-                        .lock()
-                        .expect("no thread panics")
-                        .entry((scenario.name, seen.verdict.clone()))
-                        .or_default() += 1;
-                    let mut text = format!("seed {seed}: {}, {} requests a second\n", scenario.name, scenario.rate);
-                    for law in &broken {
-                        let _ = writeln!(text, "  broken: {law}");
-                    }
-                    if one.is_some() {
-                        let _ = writeln!(text, "{scenario:#?}\ncalm: {expected:#?}\nbad weather: {seen:#?}");
-                    }
-                    if one.is_some() || !broken.is_empty() {
-                        failures.lock().expect("no thread panics").insert(seed, (text, broken.is_empty()));
+                    let Broken { what, laws } = run(seed);
+                    if !laws.is_empty() {
+                        let mut text = format!("seed {seed}: {what}\n");
+                        for law in laws {
+                            let _ = writeln!(text, "  broken: {law}");
+                        }
+                        failures.lock().expect("no thread panics").insert(seed, text);
                     }
                 }
             });
         }
     });
     let failures = failures.into_inner().expect("no thread panicked");
-    let broken = failures.values().filter(|(_, kept)| !kept).count();
-    let mut text = String::new();
-    for (story, _) in failures.values().take(SHOWN) {
-        text.push_str(story);
-    }
-    if one.is_some() {
+    let text: String = failures.values().take(SHOWN).map(String::as_str).collect();
+    let broken = failures.len();
+    assert!(broken == 0, "{broken} of {} seeds broke a law; BLUEBACK_SEED=N tells one\n{text}", seeds.len());
+}
+
+/// Tells the story of a seed, if one was asked for.
+pub(crate) fn tell(rough: &Scenario, expected: &Story, seen: &Story) {
+    if setting("BLUEBACK_SEED").is_some() {
+        let text = format!("{rough:#?}\ncalm: {expected:#?}\nbad weather: {seen:#?}\n");
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
-    let ends = ends.into_inner().expect("no thread panicked");
-    assert!(broken == 0, "{broken} of {} seeds broke a law; BLUEBACK_SEED=N tells one\n{text}{ends:#?}", seeds.len());
+}
+
+#[test]
+fn the_verdict_is_the_same_on_a_bad_network() {
+    each(SEEDS, |seed| {
+        let mut random = Random::new(seed);
+        let calm = Scenario::draw(&mut random);
+        let rough = calm.clone().in_bad_weather(&mut random);
+        let (expected, seen) = (world::run(&calm, seed), world::run(&rough, seed));
+        tell(&rough, &expected, &seen);
+        Broken { what: rough.name, laws: laws(&calm, &expected, &seen) }
+    });
 }

@@ -51,6 +51,10 @@ pub(crate) struct Answer {
     pub(crate) first_byte: bool,
 }
 
+/// How long a stream lasts: shorter than a run waits for what is left at its end.
+const STREAM_US: u64 = 9_000_000;
+/// Numbers of requests are below this; above it they count attempts.
+pub(crate) const ATTEMPT: u64 = 1 << 40;
 /// A client waits this long for an answer, then leaves.
 const PATIENCE_US: u64 = 10_000_000;
 /// Latencies of healthy answers, in microseconds; as many as keep reports small, spread as applications are.
@@ -65,6 +69,8 @@ pub(crate) struct Traffic {
     /// Part of the requests that a healthy pod fails.
     pub(crate) noise: f64,
     pub(crate) harm: Harm,
+    /// Part of the requests that are answered well and for long, as streams are.
+    pub(crate) streams: f64,
     pub(crate) candidate: Slot,
     /// When it is asked for.
     pub(crate) planned_us: u64,
@@ -84,6 +90,10 @@ pub(crate) mod question {
     pub(crate) const LATENCY: u64 = 6;
     pub(crate) const NOISE: u64 = 7;
     pub(crate) const HARM: u64 = 8;
+    pub(crate) const CLIENT: u64 = 9;
+    pub(crate) const PEER: u64 = 10;
+    pub(crate) const LET_GO: u64 = 11;
+    pub(crate) const STREAM: u64 = 12;
 }
 
 impl Traffic {
@@ -107,13 +117,17 @@ impl Traffic {
     /// What becomes of request `number` if this pod (by its place in its slot) is asked now.
     pub(crate) fn answer(&self, number: u64, slot: Slot, pod: usize, now_us: u64) -> Answer {
         let latency = (self.coin(number, question::LATENCY) * LATENCIES_US.len() as f64) as usize;
-        let healthy = Answer { outcome: Outcome::Ok, latency_us: LATENCIES_US[latency], first_byte: true };
-        let failed = Answer { outcome: Outcome::ServerError, ..healthy };
+        let is_stream = self.coin(number, question::STREAM) < self.streams;
+        let latency_us = if is_stream { STREAM_US } else { LATENCIES_US[latency] };
+        let healthy = Answer { outcome: Outcome::Ok, latency_us, first_byte: true };
+        let failed = Answer { outcome: Outcome::ServerError, latency_us: LATENCIES_US[latency], first_byte: true };
         let refused = Answer { outcome: Outcome::Unreachable, latency_us: 300, first_byte: false };
         if !self.ready(slot, now_us) {
             return refused;
         }
-        let harmed = |part: f64| self.coin(number, question::HARM) < part;
+        // What makes a request fail makes it fail at each attempt.
+        let request = number % ATTEMPT;
+        let harmed = |part: f64| self.coin(request, question::HARM) < part;
         let green = slot == self.candidate;
         let since = |from_ms: u64| now_us >= self.switch_us + from_ms * 1_000;
         let bad = match self.harm {
@@ -140,6 +154,6 @@ impl Traffic {
                 false
             }
         };
-        if bad || self.coin(number, question::NOISE) < self.noise { failed } else { healthy }
+        if bad || self.coin(request, question::NOISE) < self.noise { failed } else { healthy }
     }
 }

@@ -1,17 +1,19 @@
 //! Agents, the network and the gate in virtual time, in steps of ten milliseconds.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use blueback_report::wire::proto;
 use blueback_report::{Outcome, Role, Slot, Totals};
 use prost::Message as _;
 
 use crate::agent::{Agent, Pod};
+use crate::cluster::Cluster;
 use crate::network::{Network, Parcel, Weather};
 use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::seat::{Said, Seat};
-use crate::traffic::{Harm, Traffic, question};
+use crate::traffic::{ATTEMPT, Answer, Harm, Traffic, question};
 
 pub(crate) const SERVICE: &str = "shop";
 /// Length of a step, in microseconds.
@@ -42,6 +44,10 @@ pub(crate) struct Story {
     pub(crate) evidence: Vec<String>,
     /// Reports that reached the gate.
     pub(crate) reports: u64,
+    /// Requests that failed whatever their client did, since the switch.
+    pub(crate) given_up: u64,
+    /// Most that blue was asked in a second since the switch.
+    pub(crate) blue_busiest: u64,
 }
 
 impl Story {
@@ -58,6 +64,8 @@ impl Story {
 
 struct World {
     scenario: Scenario,
+    /// The platform, where no agent stands in front.
+    cluster: Option<Cluster>,
     traffic: Traffic,
     network: Network,
     seat: Seat,
@@ -71,6 +79,10 @@ struct World {
     streams: u64,
     owner: BTreeMap<u64, usize>,
     next_request: u64,
+    /// Requests that are asked again: when, which, and how often before.
+    again: BinaryHeap<Reverse<(u64, u64, u64)>>,
+    /// The second, and what blue was asked in it.
+    blue_asked: (u64, u64),
     gate_back_us: Option<u64>,
     story: Story,
     reverted: bool,
@@ -106,6 +118,7 @@ impl World {
             // One failed request in the trickle after a burst may be what a revert still needs, rightly so.
             noise: if matches!(scenario.harm, Harm::Burst { .. }) { 0.0 } else { 0.0005 },
             harm: scenario.harm,
+            streams: scenario.streams,
             candidate: scenario.candidate,
             planned_us: scenario.before_ms * 1_000,
             switch_us: NOT_YET_US,
@@ -121,8 +134,17 @@ impl World {
                 agents.push(Agent::new(&format!("{}/0", pod.name), role, vec![pod], baseline, 0));
             }
         }
+        let cluster = scenario.cluster.clone().map(|plan| {
+            let (cluster, sidecars) = Cluster::new(plan, scenario.blue_pods, scenario.green_pods);
+            agents = sidecars;
+            cluster
+        });
+        for (agent, clock) in agents.iter_mut().zip(scenario.clocks.iter().cycle()) {
+            agent.clock = clock.clone();
+        }
         Self {
             seat: Seat::new(baseline, seed),
+            cluster,
             network: Network::new(scenario.weather.clone(), random.fork()),
             barred_us: vec![0; agents.len()],
             traffic,
@@ -133,6 +155,8 @@ impl World {
             streams: 0,
             owner: BTreeMap::new(),
             next_request: 0,
+            again: BinaryHeap::new(),
+            blue_asked: (0, 0),
             gate_back_us: None,
             reverted: false,
             checks_restarts: false,
@@ -147,6 +171,8 @@ impl World {
                 failed: 0,
                 evidence: Vec::new(),
                 reports: 0,
+                given_up: 0,
+                blue_busiest: 0,
             },
             scenario,
         }
@@ -154,11 +180,14 @@ impl World {
 
     fn run(mut self) -> Story {
         let end_us = self.traffic.end_us + QUIET_US;
+        self.show_platform();
         while self.now_us < end_us {
             self.now_us += STEP_US;
             // Refused while no agent is connected, so it is asked for again.
             let is_due = self.now_us >= self.scenario.before_ms * 1_000 && self.now_us.is_multiple_of(100_000);
-            if is_due && self.gate_back_us.is_none() {
+            if self.cluster.is_some() {
+                self.move_platform();
+            } else if is_due && self.gate_back_us.is_none() {
                 let said = self.seat.switch(self.scenario.candidate, self.scenario.share, self.now_us);
                 self.deliver(said);
             }
@@ -234,6 +263,7 @@ impl World {
                 // The route it knew is gone with it: it starts by what its flags say, as the real one does.
                 let fresh = Agent::new(&name, Role::Front, pods(&self.scenario), baseline, now_us);
                 let mut old = std::mem::replace(&mut self.agents[index], fresh);
+                self.agents[index].clock = old.clock.clone();
                 self.dead.push((old.instance.clone(), old.counted().clone()));
             }
         }
@@ -252,6 +282,54 @@ impl World {
             self.gate_back_us = None;
             let said = self.seat.restore(now_us);
             self.deliver(said);
+            self.show_platform();
+        }
+    }
+
+    /// A gate that has just started sees the platform as it is.
+    fn show_platform(&mut self) {
+        if let Some(cluster) = &self.cluster {
+            let said = self.seat.saw(cluster.snapshot(&self.traffic, self.now_us), self.now_us);
+            self.deliver(said);
+        }
+    }
+
+    /// The platform switches, goes back, and moves pods about, and the gate sees it.
+    fn move_platform(&mut self) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let now_us = self.now_us;
+        if self.seat.is_set_back {
+            cluster.select(Slot::Blue);
+        } else if now_us >= self.scenario.before_ms * 1_000 {
+            cluster.select(Slot::Green);
+            self.seat.switched_us.get_or_insert(now_us);
+        }
+        for agent in cluster.advance(self.seat.switched_us.unwrap_or(NOT_YET_US), now_us) {
+            self.agents.push(agent);
+            // Where the agents have left, new ones do not come either.
+            let gone_us = self.scenario.agents_gone_ms.map(|gone_ms| self.traffic.switch_us + gone_ms * 1_000);
+            self.barred_us.push(if gone_us.is_some_and(|gone_us| now_us >= gone_us) { u64::MAX } else { now_us });
+        }
+        for (index, agent) in self.agents.iter_mut().enumerate() {
+            if let Some(within_ms) = agent.let_go_ms.take() {
+                let coin = |client| self.traffic.coin(client, question::LET_GO);
+                cluster.let_go(index, within_ms, now_us, coin);
+            }
+        }
+        for index in 0..self.agents.len() {
+            let is_over = self.cluster.as_ref().is_some_and(|cluster| cluster.is_over(index, now_us));
+            if is_over && self.barred_us[index] != u64::MAX {
+                self.cut(index, 0);
+                self.barred_us[index] = u64::MAX;
+                let agent = &mut self.agents[index];
+                self.dead.push((agent.instance.clone(), agent.counted().clone()));
+            }
+        }
+        if self.gate_back_us.is_none()
+            && let Some(snapshot) = self.cluster.as_mut().and_then(|cluster| cluster.seen(&self.traffic, now_us))
+        {
+            let said = self.seat.saw(snapshot, now_us);
+            self.deliver(said);
         }
     }
 
@@ -263,9 +341,14 @@ impl World {
         self.agents[index].disconnected(retry_us);
     }
 
-    /// Requests that arrive in this step.
+    /// Requests that arrive in this step, and those that clients repeat.
     fn arrive(&mut self) {
-        let fronts = self.scenario.fronts;
+        while let Some(Reverse((at_us, number, times))) = self.again.peek().copied()
+            && at_us <= self.now_us
+        {
+            self.again.pop();
+            self.ask(number, times);
+        }
         loop {
             let at_us = self.arrival_us(self.next_request);
             if at_us > self.now_us || at_us >= self.traffic.end_us {
@@ -273,13 +356,64 @@ impl World {
             }
             let number = self.next_request;
             self.next_request += 1;
-            let entry = (self.traffic.coin(number, question::ENTRY) * fronts as f64) as usize;
-            let (pod, answer) = self.agents[entry].admit(&self.traffic, number, self.now_us);
-            // What reaches a backend passes the sidecar beside it, which has no other place to send it.
-            if self.scenario.sidecars && answer.outcome != Outcome::Unreachable {
-                self.agents[fronts + pod].serve(number, 0, answer, self.now_us);
+            self.ask(number, 0);
+        }
+    }
+
+    /// A client asks, for the first time or again, and asks again at once if that fails.
+    fn ask(&mut self, number: u64, times: u64) {
+        // Each attempt goes its own way.
+        let attempt = number + times * ATTEMPT;
+        let reached =
+            if self.cluster.is_some() { self.reach_a_pod(attempt) } else { Some(self.reach_a_front(attempt)) };
+        let Some((slot, answer)) = reached else { return };
+        if self.now_us < self.traffic.switch_us {
+            return;
+        }
+        if slot != self.scenario.candidate {
+            let second = self.now_us / 1_000_000;
+            self.blue_asked = (second, if self.blue_asked.0 == second { self.blue_asked.1 + 1 } else { 1 });
+            self.story.blue_busiest = self.story.blue_busiest.max(self.blue_asked.1);
+        }
+        if answer.outcome.is_fault() {
+            if times < self.scenario.retries {
+                self.again.push(Reverse((self.now_us + answer.latency_us, number, times + 1)));
+            } else {
+                self.story.given_up += 1;
             }
         }
+    }
+
+    fn reach_a_front(&mut self, number: u64) -> (Slot, Answer) {
+        let fronts = self.scenario.fronts;
+        let entry = (self.traffic.coin(number, question::ENTRY) * fronts as f64) as usize;
+        let (pod, answer) = self.agents[entry].admit(&self.traffic, number, self.now_us);
+        let slot = self.agents[entry].slot(pod);
+        // What reaches a backend passes the sidecar beside it, which has no other place to send it.
+        if self.scenario.sidecars && answer.outcome != Outcome::Unreachable {
+            self.agents[fronts + pod].serve(number, 0, answer, self.now_us);
+        }
+        (slot, answer)
+    }
+
+    /// A request reaches the agent of a pod, which answers it at home or diverts it.
+    fn reach_a_pod(&mut self, number: u64) -> Option<(Slot, Answer)> {
+        let cluster = self.cluster.as_mut()?;
+        let now_us = self.now_us;
+        let entry = cluster.entry(&self.traffic, number, now_us)?;
+        let is_away = self.agents[entry].choose(&self.traffic, number) > 0;
+        let peer = if is_away { cluster.peer(&self.agents[entry], &self.traffic, number, now_us) } else { None };
+        let pod = cluster.pod(peer.unwrap_or(entry));
+        let slot = pod.slot;
+        let answer = self.traffic.answer(number, pod.slot, pod.place, now_us);
+        if let Some(peer) = peer {
+            self.agents[entry].serve(number, 1, answer, now_us);
+            self.agents[peer].serve(number, 0, answer, now_us);
+        } else {
+            self.agents[entry].divert_failed += u64::from(is_away);
+            self.agents[entry].serve(number, 0, answer, now_us);
+        }
+        Some((slot, answer))
     }
 
     /// The rate may change with the switch.
@@ -394,7 +528,10 @@ impl World {
         self.story.failed = self.failed().saturating_sub(self.failed_before);
         self.story.evidence = self.seat.evidence(self.now_us);
         if self.scenario.agents_gone_ms.is_none() {
-            self.story.broken.extend(self.seat.compare(&self.agents, &self.dead));
+            let is_there =
+                |index: usize| self.cluster.as_ref().is_none_or(|cluster| !cluster.is_over(index, self.now_us));
+            let there = self.agents.iter().enumerate().filter(|(index, _)| is_there(*index)).map(|(_, agent)| agent);
+            self.story.broken.extend(self.seat.compare(there, &self.dead));
         }
         if self.reverted {
             for agent in self.agents.iter().filter(|agent| agent.role == Role::Front) {
@@ -404,6 +541,15 @@ impl World {
                 };
                 if share > 0.0 || agent.admitted_now(candidate) > 0 {
                     self.story.broken.push(format!("{} still sends to the candidate after a revert", agent.instance));
+                }
+            }
+            for (index, agent) in self.agents.iter().enumerate() {
+                let there = self.cluster.as_ref().is_some_and(|cluster| !cluster.is_over(index, self.now_us));
+                if there
+                    && agent.role == Role::Sidecar(candidate)
+                    && agent.admitted_now(candidate) > agent.divert_failed
+                {
+                    self.story.broken.push(format!("{} still answers after a revert", agent.instance));
                 }
             }
         }
