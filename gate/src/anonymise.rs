@@ -15,6 +15,7 @@ use blueback_judge::rules::Condition;
 use blueback_judge::{Moment, PodState, Rule, Rules};
 use blueback_report::{AdmissionKey, OverdueKey, SeriesKey, Totals};
 
+use crate::ask::query::Query;
 use crate::evidence::Evidence;
 use crate::recording::{Began, Entry, Frame, Growth, Known, Recording};
 use crate::records::ReleaseRecord;
@@ -222,6 +223,11 @@ impl Table {
             pass_when: words("pass", &file.pass_when),
             alert_when: words("alert", &file.alert_when),
             checkpoints: file.checkpoints.as_ref().map(|_| checkpoints.collect()),
+            queries: file
+                .queries
+                .as_ref()
+                .map(|queries| queries.keys().map(|name| (name.clone(), unasked())).collect()),
+            critical_logs: None,
             ..file.clone()
         }
     }
@@ -234,6 +240,11 @@ impl Table {
         }
         rule
     }
+}
+
+/// What a query asked names what it is about; only its answers are kept.
+fn unasked() -> Query {
+    Query { prometheus: Some("anonymised".to_owned()), loki: None }
 }
 
 /// The same without names. What the gate told is told anew by the judge, as its words name pods.

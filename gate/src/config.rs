@@ -8,6 +8,7 @@ use anyhow::bail;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+use crate::ask::{AskArgs, AskConfig};
 pub use crate::gate::ServiceConfig;
 use crate::rules_file::RulesFile;
 use crate::tell::{TellArgs, TellConfig};
@@ -33,6 +34,8 @@ pub struct Config {
     pub token: Option<String>,
     /// Whom to tell what becomes of releases.
     pub tell: TellConfig,
+    /// Whom to ask what rules want to know.
+    pub ask: AskConfig,
     /// Guards what ReleaseGates in a cluster name; the embedded gate when absent.
     pub kubernetes: Option<crate::kubernetes::Settings>,
     /// Ports beside the API, and what is needed for TLS and for webhooks.
@@ -91,6 +94,7 @@ impl Default for Config {
             services: Vec::new(),
             token: None,
             tell: TellConfig::default(),
+            ask: AskConfig::default(),
             kubernetes: None,
             entrances: Entrances::default(),
         }
@@ -130,7 +134,8 @@ impl Config {
         if let Err(errors) = self.rules.rules() {
             wrong.extend(errors.iter().map(ToString::to_string));
         }
-        wrong.extend(self.rules.wrong_signals());
+        wrong.extend(self.rules.wrong_sources());
+        wrong.extend(self.ask.lacking(&self.rules));
         if wrong.is_empty() {
             return Ok(());
         }
@@ -153,7 +158,7 @@ pub struct Args {
     /// Folder that outlives the gate; without it a restart forgets everything but what agents can replay.
     #[arg(long, env = "BLUEBACK_GATE_STORE", value_name = "DIR")]
     store: Option<PathBuf>,
-    /// YAML file with revertWhen, passWhen, alertWhen, bake, decideWithin, checkpoints, falseAlarms, profile.
+    /// YAML file with revertWhen, passWhen, alertWhen, bake, decideWithin, checkpoints, falseAlarms, profile, signals, queries.
     #[arg(long, env = "BLUEBACK_GATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
     /// File whose first line calls that change something must bring as `Authorization: Bearer`.
@@ -193,6 +198,8 @@ pub struct Args {
     #[arg(long, env = "BLUEBACK_GATE_SELF_CHECK", value_name = "URL")]
     self_check: Option<String>,
     // Last, as its heading would go on over what follows.
+    #[command(flatten)]
+    ask: AskArgs,
     #[command(flatten)]
     tell: TellArgs,
 }
@@ -300,6 +307,7 @@ impl Args {
                 }
             }
         }
+        config.ask = self.ask.read(&mut wrong);
         config.tell = self.tell.read(&mut wrong);
         for word in self.services {
             let serving = match word.split_once('=') {

@@ -65,6 +65,13 @@ pub enum Event {
         /// What was seen.
         evidence: Evidence,
     },
+    /// Something was asked for a release, and this is the answer. For a release that is over it comes too late, and is passed over.
+    Answered {
+        /// The release.
+        release: Arc<str>,
+        /// What was seen.
+        evidence: Evidence,
+    },
     /// An executor has carried out a step of a revert.
     EffectDone {
         /// The release.

@@ -145,6 +145,11 @@ impl Gate {
                     service.saw(evidence, now, &mut effects);
                 }
             }
+            Event::Answered { release, evidence } => {
+                if let Some(service) = self.services.values_mut().find(|service| is_live(service, &release)) {
+                    service.saw(evidence, now, &mut effects);
+                }
+            }
             Event::EffectDone { release, step: Step::Shifted, text } => self.platform_told(&release, Ok(text), now),
             Event::EffectFailed { release, step: Step::Shifted, error, .. } => {
                 self.platform_told(&release, Err(error), now);

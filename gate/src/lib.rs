@@ -5,6 +5,7 @@
 
 pub mod anonymise;
 pub mod api;
+pub mod ask;
 pub mod charts;
 pub mod clock;
 pub mod config;

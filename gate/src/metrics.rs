@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use crate::api::types::Phase;
+use crate::ask::query::Backend;
 use crate::event::Step;
 use crate::exposition::{Distribution, Family};
 use crate::figures::{Dropped, Figures, ServiceFigures, ShieldFigure};
@@ -26,6 +27,8 @@ const LATENCY_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const RECEIVERS: [&str; 3] = ["alertmanager", "webhook", "grafana"];
 /// What came of an attempt to tell them; dropped is what will not be tried again.
 const RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
+/// What comes of a question to the monitoring.
+const ANSWERS: [&str; 3] = ["answered", "no_data", "failed"];
 /// Words of a verdict.
 const VERDICTS: [&str; 6] = ["watching", "suspect", "revert", "pass", "hold", "inconclusive"];
 /// Phases of a release.
@@ -65,6 +68,7 @@ pub struct Metrics {
     /// 1 while this gate may act.
     pub leader: IntGauge,
     notifications: IntCounterVec,
+    queries: IntCounterVec,
     /// How much longer reports take than the quickest of their agent.
     pub report_lag_seconds: Histogram,
     /// How long a turn of the event loop takes.
@@ -87,8 +91,10 @@ pub struct Metrics {
     pub recording_bytes_refused: IntCounter,
     /// Pods that came to the admission webhook, by what came of them.
     pub injections: IntCounterVec,
-    /// Questions to the API server about who somebody is, or what they may, that were not answered.
-    pub reviews_failed: IntCounter,
+    /// Calls to the API server that failed, by verb: `watch`, `patch`, `lease` or `review`.
+    pub kubernetes_failures: IntCounterVec,
+    /// Conditions of ReleaseGates: 1 while true.
+    pub condition: IntGaugeVec,
     /// Agents that were not let in, by reason.
     pub agents_refused: IntCounterVec,
     /// When the certificate that serves ends, in Unix seconds; absent without TLS.
@@ -131,6 +137,15 @@ impl Metrics {
                 }
                 told
             },
+            queries: {
+                let asked = make.counters("queries_total", "Questions to the monitoring.", &["backend", "result"]);
+                for (backend, result) in
+                    Backend::ALL.iter().flat_map(|it| ANSWERS.iter().map(move |result| (it.as_str(), result)))
+                {
+                    asked.with_label_values(&[backend, result]).reset();
+                }
+                asked
+            },
             report_lag_seconds: make.fast("report_lag_seconds", "Delay of a report beyond its agent's quickest."),
             turn_seconds: make.fast("turn_seconds", "Time of one turn of the event loop."),
             events_queued: make.gauge("events_queued", "Events that wait for the loop."),
@@ -147,7 +162,12 @@ impl Metrics {
                 "Pods seen at their creation, by what came of them.",
                 &["result"],
             ),
-            reviews_failed: make.counter("access_reviews_failed_total", "Reviews that the API server did not answer."),
+            kubernetes_failures: make.counters(
+                "kubernetes_failures_total",
+                "Calls to the API server that failed.",
+                &["verb"],
+            ),
+            condition: make.gauges("condition", "1 while a ReleaseGate's condition is true.", &["gate", "condition"]),
             agents_refused: make.counters(
                 "agents_refused_total",
                 "Agents that were not let in, by reason.",
@@ -176,6 +196,11 @@ impl Metrics {
     /// An attempt to tell somebody came to this.
     pub fn told(&self, receiver: &str, result: &str) {
         self.notifications.with_label_values(&[receiver, result]).inc();
+    }
+
+    /// A question to the monitoring came to this.
+    pub fn asked(&self, backend: &str, result: &str) {
+        self.queries.with_label_values(&[backend, result]).inc();
     }
 
     /// Everything, in Prometheus' text form.
@@ -379,6 +404,12 @@ fn values(counts: &Counts) -> impl Iterator<Item = (f64, u64)> + '_ {
         let middle_us = (buckets::lowest_us(index) as f64 + buckets::highest_us(index) as f64) / 2.0;
         (middle_us / 1e6, count)
     })
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
 }
 
 impl Default for Metrics {

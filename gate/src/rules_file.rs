@@ -8,6 +8,7 @@ use blueback_judge::{RuleError, Rules, Spec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ask::query::{self, Query};
 use crate::hear::matchers;
 
 /// What an operator writes about when a release is reverted, passed or worth an alert. Every field is optional; the
@@ -42,6 +43,12 @@ pub struct RulesFile {
     /// Signals, and the alerts that raise them when an Alertmanager sends them: each line is a set of matchers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signals: Option<BTreeMap<String, Vec<String>>>,
+    /// What `query` rules ask of the monitoring, by the names that they use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<BTreeMap<String, Query>>,
+    /// LogQL that finds critical lines in the logs of the pods that `$pods` stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical_logs: Option<String>,
 }
 
 impl RulesFile {
@@ -68,7 +75,7 @@ impl RulesFile {
             let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("rules file {}:\n{}", path.display(), told.join("\n"))
         })?;
-        let wrong = file.wrong_signals();
+        let wrong = file.wrong_sources();
         anyhow::ensure!(wrong.is_empty(), "rules file {}:\n{}", path.display(), wrong.join("\n"));
         Ok(file)
     }
@@ -81,10 +88,18 @@ impl RulesFile {
         Rules::parse(&self.spec())
     }
 
-    /// What is not accepted among the alerts that raise signals.
+    /// What is not accepted about where rules get from what they name: alerts that raise signals, queries, and logs.
     #[must_use]
-    pub fn wrong_signals(&self) -> Vec<String> {
-        self.signals.as_ref().map(matchers::wrong).unwrap_or_default()
+    pub fn wrong_sources(&self) -> Vec<String> {
+        let none = BTreeMap::new();
+        let queries = self.queries.as_ref().unwrap_or(&none);
+        let mut wrong = self.signals.as_ref().map(matchers::wrong).unwrap_or_default();
+        wrong.extend(query::wrong(queries, self.critical_logs.as_deref()));
+        if let Ok(rules) = self.rules() {
+            let defined: Vec<_> = queries.keys().map(String::as_str).collect();
+            wrong.extend(rules.undefined_queries(&self.spec(), &defined).iter().map(ToString::to_string));
+        }
+        wrong
     }
 
     /// The same words, as the judge takes them.

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api;
+use crate::ask;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::door::TokenDoor;
@@ -27,6 +28,7 @@ use crate::kubernetes::{Kubernetes, leader};
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::store::{RedbStore, Store};
+use crate::tell::http::Client;
 use crate::tls::Certificates;
 
 /// Events and questions that wait for the loop. When it is full, streams wait (agents then send only their newest
@@ -92,7 +94,7 @@ impl Server {
         let (messages, queue) = mpsc::channel(EVENTS_QUEUED_MAX);
         let (closing, closed) = watch::channel(false);
         let platform = match &config.kubernetes {
-            Some(settings) => Some(Kubernetes::connect(settings, addr).await.context("Kubernetes")?),
+            Some(settings) => Some(Kubernetes::connect(settings, addr, &metrics).await.context("Kubernetes")?),
             None => None,
         };
         let served = config.entrances.tls_dir.clone().map(|folder| follow(folder, &closed));
@@ -117,13 +119,15 @@ impl Server {
         let settings = Settings { rules: config.rules.clone(), services: config.services.clone() };
         let gate = Gate::new(settings.clone(), clock.now());
         let mut turns = Loop { gate, settings, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
+        let client = Client::new(config.tell.ca_file.as_deref()).context("certificates")?;
+        ask::start(&config.ask, client.clone(), messages.clone(), &metrics, closed.clone());
         executors.tell.start(&config.tell, clock, &metrics, &closed).context("telling people")?;
         let cluster = platform.as_ref().map(|kubernetes| kubernetes.shared().clone());
         let way = platform.as_ref().map(|kubernetes| kubernetes.way(&config, certificates.clone()));
         let standing = platform.as_ref().map(|kubernetes| kubernetes.leadership().standing());
         if let Some(kubernetes) = platform {
             // Its state is in the cluster; what this pod has on its disk may be older than what another gate has done.
-            kubernetes.run(&messages, Arc::clone(&store) as Arc<dyn Store>, &closed);
+            kubernetes.run(&config, &messages, Arc::clone(&store) as Arc<dyn Store>, &closed);
         } else {
             turns.event(Event::Restore(Box::new(stored)), clock.now());
             turns.tell_all();

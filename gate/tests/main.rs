@@ -7,6 +7,7 @@ mod hooks;
 mod ledger;
 mod page;
 mod platform;
+mod queries;
 mod recordings;
 mod restart;
 mod script;

@@ -24,7 +24,9 @@ mod late_outage;
 mod latency;
 mod manual_revert;
 mod outage;
+mod queries;
 mod quiet;
+mod scraped;
 mod shared_fault;
 
 use std::time::Duration;

@@ -62,6 +62,25 @@ impl Story {
         .await
     }
 
+    /// Waits until what is known about a rule of `revertWhen` meets a condition.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within `deadline`.
+    pub async fn criterion_until(
+        &self,
+        deadline: Duration,
+        rule: &str,
+        condition: impl Fn(&Criterion) -> bool,
+    ) -> Criterion {
+        until(deadline, rule, async || {
+            let evidence = self.gate.evidence(&self.id).await.map_err(|error| error.to_string())?;
+            let seen = criterion(&evidence, "revert", rule).clone();
+            if condition(&seen) { Ok(seen) } else { Err(format!("{seen:#?}")) }
+        })
+        .await
+    }
+
     /// Waits until something has happened, by its word in the timeline.
     ///
     /// # Panics

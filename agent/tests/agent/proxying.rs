@@ -46,6 +46,31 @@ async fn hop_by_hop_headers_stay_on_their_hop() {
 }
 
 #[tokio::test]
+async fn the_trace_that_a_request_belongs_to_passes_untouched() {
+    let app = App::start("green").await;
+    let agent = start(sidecar(app.address, None)).await;
+    let trace = [
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("tracestate", "vendor=t61rcWkgMzE,other=1"),
+        ("baggage", "user=ann"),
+    ];
+    let lines: String = trace.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("GET /head HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{lines}\r\n");
+    let first = client::raw(agent.listen_addr(), &request).await;
+    let mut http2 = client::http2(agent.listen_addr()).await;
+    let mut request = client::request_http2("/head");
+    for (name, value) in trace {
+        request.headers_mut().insert(name, value.parse().expect("it is a header"));
+    }
+    let second = client::text(http2.send_request(request).await.expect("an answer")).await.1;
+    for (name, value) in trace {
+        let line = format!("{name}: {value}");
+        assert!(first.contains(&line) && second.contains(&line), "{line} is not in {first} or not in {second}");
+        assert_eq!(first.matches(name).count(), 1, "{first}");
+    }
+}
+
+#[tokio::test]
 async fn expect_continue_is_answered_before_the_body_comes() {
     let app = App::start("green").await;
     let agent = start(sidecar(app.address, None)).await;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use blueback_gate::api::types::Slot;
+use blueback_gate::ask::AskArgs;
 use blueback_gate::tell::TellArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -58,7 +59,7 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Guard a service in one process: front router and gate, no Kubernetes needed
-    Guard(GuardArgs),
+    Guard(Box<GuardArgs>),
     /// Switch a service to green or blue, which starts a watched release
     Switch(SwitchArgs),
     /// Wait for the verdict of a release
@@ -238,6 +239,9 @@ pub struct GuardArgs {
     /// File that holds the token which the API asks of those who decide; without it the API must be on loopback
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
     /// Whom to tell.
     #[command(flatten)]
     pub tell: TellArgs,

@@ -9,8 +9,19 @@ use serde_json::{Map, Value};
 /// Fields of a ReleaseGate's spec that are no rules.
 const OTHER_FIELDS: [&str; 7] = ["traffic", "port", "afterRevert", "historyLimit", "paused", "agent", "dependencies"];
 /// Fields of the rules.
-const RULES_FIELDS: [&str; 9] =
-    ["revertWhen", "passWhen", "alertWhen", "bake", "decideWithin", "checkpoints", "falseAlarms", "profile", "signals"];
+const RULES_FIELDS: [&str; 11] = [
+    "revertWhen",
+    "passWhen",
+    "alertWhen",
+    "bake",
+    "decideWithin",
+    "checkpoints",
+    "falseAlarms",
+    "profile",
+    "signals",
+    "queries",
+    "criticalLogs",
+];
 
 /// Rules, and whose they are.
 #[derive(Clone, Debug, PartialEq)]

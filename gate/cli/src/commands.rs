@@ -31,7 +31,7 @@ pub use guard::{Guard, GuardConfig};
 /// Does what was typed.
 pub async fn run(cli: Cli) -> Exit {
     let done = match cli.command {
-        Command::Guard(args) => guard::run(args).await,
+        Command::Guard(args) => guard::run(*args).await,
         Command::Switch(args) => switch::run(args).await,
         Command::Await(args) => await_::run(args).await,
         Command::Status(args) => list::status(args).await,

@@ -245,6 +245,7 @@ pub fn check(spec: &Value) -> std::result::Result<(), String> {
     if let Err(errors) = spec.rules().rules() {
         wrong.extend(errors.iter().map(|error| format!("spec.{error}")));
     }
+    wrong.extend(spec.rules().wrong_sources().iter().map(|error| format!("spec.{error}")));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 

@@ -88,7 +88,7 @@ impl KubernetesDoor {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", REVIEW_MAX.as_secs()),
         };
-        self.metrics.reviews_failed.inc();
+        self.metrics.kubernetes_failures.with_label_values(&["review"]).inc();
         tracing::warn!(error = answer, "The API server cannot be asked who it is");
         Err(Denied::Unavailable(format!("the API server cannot be asked: {answer}")))
     }

@@ -18,6 +18,7 @@ use super::index::{Name, PodEntry, Seen, ServiceEntry};
 use super::types::ReleaseGate;
 use super::watches::{Source, Told, Watch, follow, poll};
 use super::{Shared, objects, state, weights};
+use crate::ask::AskConfig;
 use crate::event::Event;
 use crate::platform::Snapshot;
 use crate::server::Message;
@@ -46,6 +47,8 @@ pub struct Controller {
     /// What the loop was told last.
     sent: BTreeMap<Name, Snapshot>,
     leads: bool,
+    /// Whom this gate can ask.
+    ask: AskConfig,
 }
 
 const GATES: &str = "ReleaseGate";
@@ -77,7 +80,14 @@ impl Controller {
             complete: BTreeSet::new(),
             sent: BTreeMap::new(),
             leads: false,
+            ask: AskConfig::default(),
         }
+    }
+
+    /// Rules may ask whom this gate knows.
+    #[must_use]
+    pub fn asking(self, ask: AskConfig) -> Self {
+        Self { ask, ..self }
     }
 
     /// Watches until the gate closes.
@@ -151,6 +161,7 @@ impl Controller {
                 self.of_source(&source)
             }
             Told::Broken(source, error) => {
+                self.shared.metrics.kubernetes_failures.with_label_values(&["watch"]).inc();
                 tracing::warn!(namespace = source.0, kind = source.1, %error, "Watch broken, it is made again");
                 if !self.complete.contains(&source) {
                     for name in self.of_source(&source) {
@@ -268,8 +279,11 @@ impl Controller {
             return;
         }
         let snapshot = self.shared.index().snapshot(name);
-        let wrong = gate.spec.rules().rules().err();
-        let wrong = wrong.map(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        let rules = gate.spec.rules();
+        let mut wrong: Vec<_> = rules.rules().err().iter().flatten().map(ToString::to_string).collect();
+        wrong.extend(rules.wrong_sources());
+        wrong.extend(self.ask.lacking(&rules));
+        let wrong = (!wrong.is_empty()).then(|| wrong.join("; "));
         let problem = snapshot.as_ref().err().cloned().or(wrong);
         let not_injected = self.shared.index().not_injected(name).map(|refusal| refusal.to_string());
         self.shared.board.fact(&service, |facts| {

@@ -20,6 +20,7 @@ use anyhow::{Context, bail};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
+use prometheus::IntCounter;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -172,19 +173,28 @@ pub struct Elector {
     began: Instant,
     standing: watch::Sender<Standing>,
     may_act: Arc<Mutex<Option<(u64, Instant)>>>,
+    /// Looks at the Lease that failed.
+    failures: IntCounter,
 }
 
 impl Elector {
     /// Of a gate in this pod, which others reach at this address.
     #[must_use]
-    pub fn new(client: kube::Client, namespace: &str, pod: &str, address: &str, terms: Terms) -> (Self, Leadership) {
+    pub fn new(
+        client: kube::Client,
+        namespace: &str,
+        pod: &str,
+        address: &str,
+        terms: Terms,
+        failures: IntCounter,
+    ) -> (Self, Leadership) {
         let once = jiff::Timestamp::now().as_nanosecond() & 0xffff_ffff;
         let election = Election::new(format!("{pod}_{address}_{once:08x}"), terms);
         let (standing, state) = watch::channel(Standing::Follows(None));
         let may_act = Arc::new(Mutex::new(None));
         let leadership = Leadership { state, may_act: Arc::clone(&may_act) };
         let leases = Api::namespaced(client, namespace);
-        (Self { leases, election, terms, began: Instant::now(), standing, may_act }, leadership)
+        (Self { leases, election, terms, began: Instant::now(), standing, may_act, failures }, leadership)
     }
 
     /// Takes part until the gate closes; then gives the Lease back, so that nobody has to wait for it.
@@ -197,7 +207,11 @@ impl Elector {
                 _ = closed.wait_for(|closed| *closed) => break,
             }
             let patience = Duration::from_millis(self.terms.act_ms);
-            match tokio::time::timeout(patience, self.look()).await {
+            let looked = tokio::time::timeout(patience, self.look()).await;
+            if !matches!(looked, Ok(Ok(()))) {
+                self.failures.inc();
+            }
+            match looked {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(error = %format!("{error:#}"), "Lease not read or written"),
                 Err(_) => tracing::warn!("The API server does not answer about the Lease"),

@@ -89,7 +89,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// When there is neither.
-    pub async fn connect(settings: &Settings, api: SocketAddr) -> anyhow::Result<Self> {
+    pub async fn connect(settings: &Settings, api: SocketAddr, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let config = match &settings.kubeconfig {
             Some(file) => {
                 let kubeconfig = Kubeconfig::read_from(file).with_context(|| format!("{}", file.display()))?;
@@ -98,18 +98,20 @@ impl Kubernetes {
             None => kube::Config::incluster().context("neither --kubeconfig nor a service account")?,
         };
         let client = Client::try_from(config)?;
-        Ok(Self::with(client, settings, api))
+        Ok(Self::with(client, settings, api, metrics))
     }
 
     /// With this client.
     #[must_use]
-    pub fn with(client: Client, settings: &Settings, api: SocketAddr) -> Self {
+    pub fn with(client: Client, settings: &Settings, api: SocketAddr, metrics: &Arc<Metrics>) -> Self {
         let ip = settings.pod_ip.clone().unwrap_or_else(|| api.ip().to_string());
         let address = if ip.contains(':') { format!("[{ip}]:{}", api.port()) } else { format!("{ip}:{}", api.port()) };
         let terms = Terms::default();
+        let failures = metrics.kubernetes_failures.with_label_values(&["lease"]);
         let (elector, leadership) =
-            Elector::new(client.clone(), &settings.pod_namespace, &settings.pod_name, &address, terms);
-        Self { client, settings: settings.clone(), shared: Shared::default(), elector, leadership }
+            Elector::new(client.clone(), &settings.pod_namespace, &settings.pod_name, &address, terms, failures);
+        let shared = Shared { metrics: Arc::clone(metrics), ..Shared::default() };
+        Self { client, settings: settings.clone(), shared, elector, leadership }
     }
 
     /// What its parts share.
@@ -158,11 +160,18 @@ impl Kubernetes {
     }
 
     /// Watches, writes and takes part in the election until the gate closes.
-    pub fn run(self, messages: &mpsc::Sender<Message>, store: Arc<dyn Store>, closed: &watch::Receiver<bool>) {
+    pub fn run(
+        self,
+        config: &Config,
+        messages: &mpsc::Sender<Message>,
+        store: Arc<dyn Store>,
+        closed: &watch::Receiver<bool>,
+    ) {
         let Self { client, settings, shared, elector, leadership } = self;
         let desk = Desk::new(client.clone(), shared.clone(), leadership.clone(), &settings.pod_name);
         let messages = messages.clone();
         let controller = Controller::new(client, shared, leadership, messages, store, settings.namespaces);
+        let controller = controller.asking(config.ask.clone());
         tokio::spawn(elector.run(closed.clone()));
         tokio::spawn(desk.run(closed.clone()));
         tokio::spawn(controller.run(closed.clone()));
@@ -175,6 +184,8 @@ pub struct Shared {
     index: Arc<RwLock<Index>>,
     /// News for the resources.
     pub board: Board,
+    /// What is counted of it.
+    pub metrics: Arc<Metrics>,
     ready: Arc<AtomicBool>,
 }
 

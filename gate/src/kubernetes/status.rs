@@ -95,9 +95,13 @@ impl Desk {
                 self.newest.clear();
                 self.services.clear();
                 drop(self.shared.board.take());
+                self.measure();
                 continue;
             }
-            if let Err(error) = self.write().await {
+            let written = self.write().await;
+            self.measure();
+            if let Err(error) = written {
+                self.shared.metrics.kubernetes_failures.with_label_values(&["patch"]).inc();
                 tracing::warn!(error = %format!("{error:#}"), "Status not written, trying again");
                 tokio::time::sleep(AGAIN).await;
             }
@@ -165,6 +169,17 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Shows the conditions of the ReleaseGates that this gate looks after.
+    fn measure(&self) {
+        let condition = &self.shared.metrics.condition;
+        condition.reset();
+        for (service, written) in &self.gates {
+            for one in &written.wanted.conditions {
+                condition.with_label_values(&[service, &one.type_]).set(i64::from(one.status == "True"));
+            }
+        }
     }
 
     async fn write_release(&mut self, name: &Name, gate: &ReleaseGate, record: &ReleaseRecord) -> anyhow::Result<()> {

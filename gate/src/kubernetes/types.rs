@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub use release::{Group, MomentStatus, Release, ReleaseSpec, ReleaseStatus, ResumeState, StepStatus};
 
+use crate::ask::query::Query;
 use crate::rules_file::RulesFile;
 
 /// API group of both resources.
@@ -102,6 +103,14 @@ pub struct ReleaseGateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
     pub signals: Option<BTreeMap<String, Vec<String>>>,
+    /// What `query` rules ask of the monitoring, by the names that they use. The gate must know the Prometheus or the Loki.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub queries: Option<BTreeMap<String, Query>>,
+    /// LogQL that finds critical lines in the logs of the pods that `$pods` stands for, as `{pod=~"$pods"} |= "CRITICAL"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub critical_logs: Option<String>,
     /// What becomes of green's pods after a revert. Scaled down by default: nothing is lost by it, and nothing runs on.
     #[serde(default)]
     pub after_revert: AfterRevert,
@@ -139,6 +148,8 @@ impl ReleaseGateSpec {
             false_alarms: self.false_alarms.clone(),
             profile: self.profile.clone(),
             signals: self.signals.clone(),
+            queries: self.queries.clone(),
+            critical_logs: self.critical_logs.clone(),
         }
     }
 

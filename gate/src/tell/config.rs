@@ -140,12 +140,12 @@ impl TellArgs {
     }
 }
 
-fn target(flag: &str, url: &str, wrong: &mut Vec<String>) -> Option<Target> {
+pub(crate) fn target(flag: &str, url: &str, wrong: &mut Vec<String>) -> Option<Target> {
     Target::parse(url.trim()).map_err(|error| wrong.push(format!("{flag}: {error}"))).ok()
 }
 
 /// A secret is read when it is needed; that it can be read is better known now.
-fn check_secret(flag: &str, file: Option<&Path>, wrong: &mut Vec<String>) {
+pub(crate) fn check_secret(flag: &str, file: Option<&Path>, wrong: &mut Vec<String>) {
     let Some(file) = file else { return };
     match std::fs::read_to_string(file) {
         Ok(text) if text.trim().bytes().all(|byte| byte.is_ascii_graphic()) && !text.trim().is_empty() => {}

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 
 /// A script of `tests/cluster`.
-pub(super) fn script(name: &str) -> PathBuf {
+#[must_use]
+pub fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cluster").join(name)
 }
 

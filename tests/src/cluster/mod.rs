@@ -13,6 +13,6 @@ mod namespace;
 
 pub use app::{App, service};
 pub use gate::{HOME, chart, condition, gate_installed, leader, release_gate};
-pub use kubectl::{command, inside, kubectl};
+pub use kubectl::{command, inside, kubectl, script};
 pub use load::{LoadPod, answered};
 pub use namespace::{Namespace, Pod};

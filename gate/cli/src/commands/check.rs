@@ -62,7 +62,7 @@ fn check(file: &Path) -> Result<Vec<Read>, Vec<String>> {
     let (mut read, mut wrong) = (Vec::new(), Vec::new());
     for found in found {
         let of = found.gate.as_ref().map(|gate| format!("ReleaseGate {gate}: ")).unwrap_or_default();
-        wrong.extend(found.rules.wrong_signals().into_iter().map(|error| format!("{of}{error}")));
+        wrong.extend(found.rules.wrong_sources().into_iter().map(|error| format!("{of}{error}")));
         match found.rules.rules() {
             Ok(rules) => read.push((found.gate, rules)),
             Err(errors) => wrong.extend(errors.iter().map(|error| format!("{of}{error}"))),

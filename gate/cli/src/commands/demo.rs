@@ -101,6 +101,7 @@ impl Stage {
             }
         };
         let guard = Guard::start(GuardConfig {
+            ask: blueback_gate::ask::AskConfig::default(),
             tell: blueback_gate::tell::TellConfig::default(),
             name: NAME.to_owned(),
             listen: free,

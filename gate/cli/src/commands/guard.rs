@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use blueback_agent::{Agent, Target};
+use blueback_gate::ask::AskConfig;
 use blueback_gate::tell::TellConfig;
 use blueback_gate::{RulesFile, Server, ServiceConfig};
 use blueback_report::{NAME_BYTES_MAX, Role, Slot};
@@ -45,6 +46,8 @@ pub struct GuardConfig {
     pub token: Option<String>,
     /// Whom to tell what becomes of releases.
     pub tell: TellConfig,
+    /// Whom to ask what rules want to know.
+    pub ask: AskConfig,
 }
 
 impl TryFrom<GuardArgs> for GuardConfig {
@@ -77,8 +80,11 @@ impl TryFrom<GuardArgs> for GuardConfig {
             flag.complain("--api", &format!("'{api}' is where clients connect; accepted: another port"));
         }
         let tell = args.tell.read(&mut errors);
+        let ask = args.ask.read(&mut errors);
         let mut gate = blueback_gate::Config { token: token.clone().flatten(), ..blueback_gate::Config::default() };
         gate.api = api.unwrap_or(gate.api);
+        gate.rules = rules.clone().unwrap_or_default();
+        gate.ask = ask.clone();
         if let Err(error) = gate.check() {
             errors.extend(error.to_string().lines().map(str::to_owned));
         }
@@ -100,6 +106,7 @@ impl TryFrom<GuardArgs> for GuardConfig {
                     probe: args.probe,
                     token,
                     tell,
+                    ask,
                 })
             }
             _ => Err(Failure::Usage(errors)),
@@ -164,6 +171,7 @@ impl Guard {
             services: vec![ServiceConfig { name: config.name.clone(), serving: config.serving }],
             token: config.token,
             tell: config.tell,
+            ask: config.ask,
             ..blueback_gate::Config::default()
         })
         .await

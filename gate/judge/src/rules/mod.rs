@@ -9,6 +9,7 @@ mod explain;
 mod grammar;
 mod judgeable;
 mod parse;
+mod queries;
 mod words;
 
 #[cfg(test)]

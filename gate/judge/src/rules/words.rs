@@ -49,7 +49,7 @@ pub(super) fn cut(text: &str) -> Vec<Token> {
 }
 
 /// The candidate nearest to `word`, if it is near enough to be a slip of the hand.
-pub(super) fn nearest(word: &str, candidates: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     candidates
         .iter()

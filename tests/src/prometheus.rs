@@ -1,0 +1,116 @@
+//! A real Prometheus: Debian's, on loopback, with a configuration and storage of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::tell;
+use crate::{Folder, Process, get, until};
+
+/// Longest wait for one to be up.
+const UP_MAX: Duration = Duration::from_secs(60);
+
+/// A running Prometheus.
+#[derive(Debug)]
+pub struct Prometheus {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The process.
+    pub process: Process,
+}
+
+impl Prometheus {
+    /// The program, where it is installed. `None`, told on stderr, where it is not.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed and this is CI: what is not tested there is tested nowhere.
+    #[must_use]
+    pub fn program() -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|file| file.is_file());
+        if found.is_none() {
+            let missing = "no Prometheus on the PATH: apt-get install -y --no-install-recommends prometheus";
+            assert!(std::env::var_os("CI").is_none(), "{missing}");
+            tell(&format!("not tested: {missing}"));
+        }
+        found
+    }
+
+    /// Starts one that scrapes these every second, each under its name as `job`, and waits until it answers. With `native` it takes
+    /// native histograms, and by that Debian's leaves the buckets of the same histograms out.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub async fn start(
+        program: &Path,
+        addr: SocketAddr,
+        folder: &Folder,
+        scraped: &[(&str, SocketAddr)],
+        rules: &[PathBuf],
+        native: bool,
+    ) -> Self {
+        let jobs = scraped
+            .iter()
+            .map(|(job, target)| format!("  - job_name: {job}\n    static_configs: [{{targets: ['{target}']}}]\n"));
+        let files: String = rules.iter().map(|file| format!("  - {}\n", file.display())).collect();
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files:\n{files}scrape_configs:\n{}",
+            jobs.collect::<String>()
+        );
+        let name = format!("prometheus-{}", addr.port());
+        let file = folder.write(&format!("{name}.yaml"), &config);
+        let mut arguments = vec![
+            format!("--config.file={}", file.display()),
+            format!("--storage.tsdb.path={}", folder.path().join(name).display()),
+            format!("--web.listen-address={addr}"),
+        ];
+        // A flag of 2.40 to 3.8; later ones have native histograms without it.
+        arguments.extend(native.then(|| "--enable-feature=native-histograms".to_owned()));
+        let process = Process::start_at(program, "prometheus", arguments);
+        let mut this = Self { addr, process };
+        until(UP_MAX, "Prometheus", async || {
+            let ended = this.process.ended();
+            assert!(ended.is_none(), "it ended: {ended:?}");
+            match get(addr, "/-/ready").await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.text),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+        this
+    }
+
+    /// The series that a query answers with now.
+    ///
+    /// # Errors
+    ///
+    /// In words, when it does not answer.
+    pub async fn query(&self, promql: &str) -> Result<Vec<Value>, String> {
+        let path = format!("/api/v1/query?query={}", blueback_gate::wording::segment(promql));
+        let answer = get(self.addr, &path).await.map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(answer.text);
+        }
+        let result = &answer.json()["data"]["result"];
+        Ok(result.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until a query has an answer that is wanted.
+    ///
+    /// # Panics
+    ///
+    /// When it has none within `deadline`.
+    pub async fn answers(&self, deadline: Duration, promql: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(deadline, promql, async || {
+            let series = self.query(promql).await?;
+            let found = series.iter().find(|series| wanted(series)).cloned();
+            found.ok_or_else(|| format!("{series:#?}"))
+        })
+        .await
+    }
+}
