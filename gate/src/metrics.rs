@@ -23,6 +23,12 @@ const FAST_SECONDS: [f64; 10] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.0
 const STEP_SECONDS: [f64; 8] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0];
 /// Upper edges for latencies of applications; the handbook's limits of 100 ms and 500 ms are among them.
 const LATENCY_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// What comes of a pod at its creation.
+const INJECTIONS: [&str; 4] = ["injected", "skipped", "refused", "failed"];
+/// Why an agent is not let in.
+const REFUSALS: [&str; 4] = ["unauthenticated", "foreign_pod", "unknown_gate", "unavailable"];
+/// What is asked of the API server.
+const VERBS: [&str; 4] = ["watch", "patch", "lease", "review"];
 /// Those who are told.
 const RECEIVERS: [&str; 3] = ["alertmanager", "webhook", "grafana"];
 /// What came of an attempt to tell them; dropped is what will not be tried again.
@@ -111,23 +117,25 @@ impl Metrics {
         registry.register(Box::new(process)).expect("its names are its own");
         let build = make.gauges("build_info", "1, with the version.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let dropped = make.counters("reports_dropped_total", "Reports dropped, by reason.", &["reason"]);
-        for why in Dropped::ALL {
-            dropped.with_label_values(&[why.as_str()]).reset();
-        }
-        let effect_retries = make.counters("effect_failures_total", "Attempts at a step that failed.", &["step"]);
-        for step in Step::ALL {
-            effect_retries.with_label_values(&[step.as_str()]).reset();
-        }
         let leader = make.gauge("leader", "1 while this gate may act.");
         leader.set(1);
         Self {
             merged: make.counter("reports_merged_total", "Reports merged."),
-            dropped,
+            dropped: make.counters_of(
+                "reports_dropped_total",
+                "Reports dropped, by reason.",
+                "reason",
+                Dropped::ALL.map(Dropped::as_str),
+            ),
             moments_dropped: make.counter("moments_dropped_total", "Moments that a timeline had no room for."),
             releases: make.gauges("releases", "Releases known, by phase.", &["phase"]),
             effect_seconds: make.histograms("effect_seconds", "Time to carry out a step of a revert.", &["step"]),
-            effect_retries,
+            effect_retries: make.counters_of(
+                "effect_failures_total",
+                "Attempts at a step that failed.",
+                "step",
+                Step::ALL.map(Step::as_str),
+            ),
             leader,
             notifications: {
                 let told = make.counters("notifications_total", "Attempts to tell somebody.", &["receiver", "result"]);
@@ -157,21 +165,24 @@ impl Metrics {
             writes_lost: make.counter("store_writes_lost_total", "Writes that found no room to wait."),
             recording_bytes_refused: make
                 .counter("recording_refused_bytes_total", "Bytes of recordings without room in the store."),
-            injections: make.counters(
+            injections: make.counters_of(
                 "injections_total",
                 "Pods seen at their creation, by what came of them.",
-                &["result"],
+                "result",
+                INJECTIONS,
             ),
-            kubernetes_failures: make.counters(
+            kubernetes_failures: make.counters_of(
                 "kubernetes_failures_total",
                 "Calls to the API server that failed.",
-                &["verb"],
+                "verb",
+                VERBS,
             ),
             condition: make.gauges("condition", "1 while a ReleaseGate's condition is true.", &["gate", "condition"]),
-            agents_refused: make.counters(
+            agents_refused: make.counters_of(
                 "agents_refused_total",
                 "Agents that were not let in, by reason.",
-                &["reason"],
+                "reason",
+                REFUSALS,
             ),
             certificate_expiry: make.gauges(
                 "certificate_expiry_timestamp_seconds",
@@ -444,6 +455,15 @@ impl Make<'_> {
         self.register(IntCounterVec::new(Self::opts(name, help), labels))
     }
 
+    /// With these values of its one label at zero: what has not happened yet is no gap.
+    fn counters_of<const N: usize>(&self, name: &str, help: &str, label: &str, values: [&str; N]) -> IntCounterVec {
+        let counters = self.counters(name, help, &[label]);
+        for value in values {
+            counters.with_label_values(&[value]).reset();
+        }
+        counters
+    }
+
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::with_opts(Self::opts(name, help)))
     }
@@ -490,6 +510,8 @@ mod tests {
             "blueback_gate_reports_merged_total 7",
             "blueback_gate_reports_dropped_total{reason=\"future\"} 1",
             "blueback_gate_reports_dropped_total{reason=\"unknown_pod\"} 0",
+            "blueback_gate_injections_total{result=\"refused\"} 0",
+            "blueback_gate_kubernetes_failures_total{verb=\"lease\"} 0",
         ];
         assert_lines(&metrics.text(&figures), &told);
     }

@@ -126,6 +126,7 @@ impl Server {
         let way = platform.as_ref().map(|kubernetes| kubernetes.way(&config, certificates.clone()));
         let standing = platform.as_ref().map(|kubernetes| kubernetes.leadership().standing());
         if let Some(kubernetes) = platform {
+            metrics.leader.set(0);
             // Its state is in the cluster; what this pod has on its disk may be older than what another gate has done.
             kubernetes.run(&config, &messages, Arc::clone(&store) as Arc<dyn Store>, &closed);
         } else {
@@ -247,11 +248,13 @@ impl Loop {
                     Message::Event(event) => self.event(event, now),
                     Message::Ask(ask) => ask(&self.gate, now),
                     Message::Lead(stored) => {
+                        self.metrics.leader.set(1);
                         self.gate = Gate::new(self.settings.clone(), now);
                         self.event(Event::Restore(stored), now);
                         self.tell_all();
                     }
                     Message::Follow => {
+                        self.metrics.leader.set(0);
                         self.gate = Gate::new(self.settings.clone(), now);
                         self.executors.streams.close_all("another gate leads");
                         self.executors.tell.forget();

@@ -23,6 +23,16 @@ async fn another_gate_goes_on_with_the_release() {
         if answer.status == 200 && answer.text.contains("shop/cart") { Ok(()) } else { Err(answer.text) }
     })
     .await;
+    // Each tells of itself whether it leads.
+    let leads = async |gate, word: &str| {
+        until(SOON, word, async || {
+            let answer = shop.caller.get(gate, "/metrics").await.map_err(|error| error.to_string())?;
+            if answer.text.lines().any(|line| line == word) { Ok(()) } else { Err(answer.text) }
+        })
+        .await;
+    };
+    leads(shop.api, "blueback_gate_leader 1").await;
+    leads(second, "blueback_gate_leader 0").await;
     shop.gate.kill().await;
     shop.api = second;
     let revert = json!({"why": "the leader is gone"});
