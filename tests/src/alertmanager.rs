@@ -56,19 +56,9 @@ impl Alertmanager {
             format!("--web.listen-address={addr}"),
             "--cluster.listen-address=".to_owned(),
         ];
-        let process = Process::start_at(program, "alertmanager", arguments);
-        let mut this = Self { addr, process };
-        until(UP_MAX, "the Alertmanager", async || {
-            let ended = this.process.ended();
-            assert!(ended.is_none(), "it ended: {ended:?}");
-            match get(addr, "/-/ready").await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(answer.text),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await;
-        this
+        let mut process = Process::start_at(program, "alertmanager", arguments);
+        process.until_ready(addr, UP_MAX).await;
+        Self { addr, process }
     }
 
     /// Waits until one of its alerts is as wanted.

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::{binary, until};
+use crate::{binary, get, until};
 
 /// Lines of output that are kept of a process, newest last.
 const LINES_MAX: usize = 400;
@@ -109,6 +110,24 @@ impl Process {
             self.ended = self.child.try_wait().expect("a child can be waited for");
         }
         self.ended
+    }
+
+    /// Waits until it answers that it is ready, at the path that Prometheus and its kin have for that.
+    ///
+    /// # Panics
+    ///
+    /// When it ends, or is not ready within `deadline`.
+    pub async fn until_ready(&mut self, addr: SocketAddr, deadline: Duration) {
+        until(deadline, &format!("{addr} to be ready"), async || {
+            let ended = self.ended();
+            assert!(ended.is_none(), "it ended: {ended:?}");
+            match get(addr, "/-/ready").await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.text),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
     }
 
     /// Waits until it ends by itself, and until all it wrote is read.

@@ -70,19 +70,9 @@ impl Prometheus {
         ];
         // A flag of 2.40 to 3.8; later ones have native histograms without it.
         arguments.extend(native.then(|| "--enable-feature=native-histograms".to_owned()));
-        let process = Process::start_at(program, "prometheus", arguments);
-        let mut this = Self { addr, process };
-        until(UP_MAX, "Prometheus", async || {
-            let ended = this.process.ended();
-            assert!(ended.is_none(), "it ended: {ended:?}");
-            match get(addr, "/-/ready").await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(answer.text),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await;
-        this
+        let mut process = Process::start_at(program, "prometheus", arguments);
+        process.until_ready(addr, UP_MAX).await;
+        Self { addr, process }
     }
 
     /// The series that a query answers with now.

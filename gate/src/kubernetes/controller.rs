@@ -30,6 +30,8 @@ const TOLD_QUEUED_MAX: usize = 1_024;
 const COMPANY: Duration = Duration::from_millis(10);
 /// Time between two looks at facts that nobody tells of.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Pause before the state of a former gate is read again, after it could not be read.
+const LOAD_AGAIN: Duration = Duration::from_millis(500);
 
 /// Watches the cluster.
 pub struct Controller {
@@ -312,7 +314,7 @@ impl Controller {
                         Ok(stored) => break stored,
                         Err(error) => tracing::error!(error = %format!("{error:#}"), "State not read, trying again"),
                     }
-                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    tokio::time::sleep(LOAD_AGAIN).await;
                     if changes.has_changed().unwrap_or(true) {
                         return;
                     }
