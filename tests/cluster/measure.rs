@@ -1,6 +1,6 @@
 //! What a total outage costs on a cluster, and what the gate and its agents take: figures for docs/benchmarks.md.
 //!
-//! `tests/cluster/run -- --ignored measure`
+//! `tests/cluster/run --ignored measure`
 
 use blueback_tests::cluster::{LoadPod, Namespace, gate_installed, inside};
 use serde_json::{Value, json};
