@@ -143,8 +143,9 @@ export async function browser() {
       });
       page.on("pageerror", (error) => wrong.push(String(error)));
       page.on("requestfailed", (failed) => {
-        // A stream of events ends when its page does.
-        if (!failed.url().endsWith("/fragments")) wrong.push(`${failed.url()} ${failed.failure()?.errorText}`);
+        // What a page was still fetching, its stream of events say, ends with it when the reader goes on to another.
+        const why = failed.failure()?.errorText;
+        if (why !== "net::ERR_ABORTED") wrong.push(`${failed.url()} ${why}`);
       });
       await page.goto(url);
       return { page, wrong, close: () => context.close() };
