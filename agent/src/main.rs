@@ -33,8 +33,14 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.context("runtime").and_then(|runtime| {
         runtime.block_on(async {
+            // Before anything listens: whoever sees that it does may end it.
+            let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
             let agent = Agent::start(config).await?;
-            let signal = asked_to_stop().await?;
+            let signal = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
             info!(signal, "Draining");
             agent.drain().await;
             Ok(())
@@ -76,13 +82,4 @@ fn tell_logs() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
-}
-
-async fn asked_to_stop() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
 }

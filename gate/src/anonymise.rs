@@ -227,6 +227,8 @@ impl Table {
                 .queries
                 .as_ref()
                 .map(|queries| queries.keys().map(|name| (name.clone(), unasked())).collect()),
+            // Which alerts raise them names what they are about; what they raised is in the entries.
+            signals: None,
             critical_logs: None,
             ..file.clone()
         }

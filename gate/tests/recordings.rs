@@ -22,6 +22,7 @@ fn rules() -> RulesFile {
     RulesFile {
         revert_when: Some(revert_when),
         alert_when: Some(vec!["signal carts".to_owned()]),
+        signals: Some([("carts".to_owned(), vec![r#"alertname="BabbageCarts""#.to_owned()])].into()),
         ..RulesFile::default()
     }
 }

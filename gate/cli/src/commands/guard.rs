@@ -235,10 +235,11 @@ pub(super) async fn run(args: GuardArgs) -> Result<Exit, Failure> {
     let config = GuardConfig::try_from(args)?;
     let name = config.name.clone();
     let guard = Guard::start(config).await?;
+    let asked_to_end = signals::asked_to_end();
     out::story(&format!("guarding {name}; `blueback status --gate http://{}` shows it", guard.api_addr()));
     out::result(&format!("listening on {}", guard.listen_addr()));
     out::result(&format!("api on http://{}", guard.api_addr()));
-    signals::asked_to_end().await;
+    asked_to_end.await;
     out::story("draining; once more ends at once");
     tokio::select! {
         () = guard.drain() => (),

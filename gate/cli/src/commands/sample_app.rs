@@ -21,13 +21,14 @@ pub(super) async fn run(args: SampleArgs) -> Result<Exit, Failure> {
         fault: args.fault.unwrap_or_default(),
     })
     .await?;
+    let asked_to_end = signals::asked_to_end();
     out::result(&format!("serving on {}", sample.addr()));
     if let Some(addr) = sample.control_addr() {
         out::result(&format!("control on {addr}"));
     }
     tokio::select! {
         () = sample.crashed() => return Ok(Exit::Failed),
-        () = signals::asked_to_end() => (),
+        () = asked_to_end => (),
     }
     sample.drain().await;
     Ok(Exit::Passed)
