@@ -31,6 +31,8 @@ const CLIENTS: usize = 20;
 pub(crate) struct Plan {
     /// Part of the requests that come over kept connections.
     pub(crate) kept: f64,
+    /// Nothing that green's agents divert arrives.
+    pub(crate) severed: bool,
     /// What becomes of the pods, in microseconds since the switch.
     pub(crate) acts: Vec<(u64, Act)>,
 }
@@ -47,7 +49,7 @@ pub(crate) enum Act {
 impl Plan {
     /// Any part of kept connections, and half of the time pods that come and go.
     pub(crate) fn draw(random: &mut Random, moves: bool) -> Self {
-        let mut plan = Self { kept: *random.pick(&[0.0, 0.5, 0.9, 1.0]), acts: Vec::new() };
+        let mut plan = Self { kept: *random.pick(&[0.0, 0.5, 0.9, 1.0]), ..Self::default() };
         if moves && random.chance(0.6) {
             let slot = *random.pick(&[Slot::Blue, Slot::Green]);
             let at_us = random.between(0, 15_000_000);
@@ -242,6 +244,9 @@ impl Cluster {
         let peers = &agent.route.peers;
         let place = (traffic.coin(number, question::PEER) * peers.len() as f64) as usize;
         let SocketAddr::V4(address) = peers.get(place)?.address else { return None };
+        if self.plan.severed {
+            return None;
+        }
         let index = usize::from(address.ip().octets()[3]);
         (!self.is_over(index, now_us)).then_some(index)
     }

@@ -7,6 +7,7 @@
 //! `BLUEBACK_SEED=N` runs one seed and, with `--nocapture`, prints its story; `BLUEBACK_SEEDS=N` runs that many.
 
 mod agent;
+mod claims;
 mod clock;
 mod clocks;
 mod cluster;

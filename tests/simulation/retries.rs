@@ -17,7 +17,7 @@ const BLUE_BUSIEST_MAX: u64 = 135;
 
 fn told(harm: Harm, ending: Ending, from_sidecars: bool) -> Vec<Story> {
     let calm = Scenario { retries: 3, before_ms: 120_000, ..Scenario::calm("retries", harm, ending, RATE) };
-    let cluster = from_sidecars.then(|| Plan { kept: 0.5, acts: Vec::new() });
+    let cluster = from_sidecars.then(|| Plan { kept: 0.5, ..Plan::default() });
     let scenario = Scenario { fronts: if from_sidecars { 4 } else { 1 }, cluster, ..calm };
     let stories: Vec<Story> = (0..SEEDS).map(|seed| world::run(&scenario, seed)).collect();
     for (seed, story) in stories.iter().enumerate() {

@@ -45,6 +45,10 @@ pub(crate) struct Scenario {
     pub(crate) clocks: Vec<Clock>,
     /// How often a client asks again, at once, when it gets an error.
     pub(crate) retries: u64,
+    /// How much longer a healthy answer takes, on either side; failed ones are quick.
+    pub(crate) takes_ms: u64,
+    /// Limit of the rule about latency.
+    pub(crate) latency_ms: u64,
     /// Part of the requests that are streams, on either side.
     pub(crate) streams: f64,
     /// No agent in front (`fronts` says how many agents the weather can hit): a platform splits the requests.
@@ -74,6 +78,8 @@ impl Scenario {
             weather: Weather::default(),
             clocks: Vec::new(),
             retries: 0,
+            takes_ms: 0,
+            latency_ms: 500,
             streams: 0.0,
             cluster: None,
         }

@@ -51,6 +51,7 @@ pub(crate) struct Seat {
     jobs: VecDeque<(u64, Job, bool)>,
     release: Option<Arc<api::Release>>,
     serving: Slot,
+    rules: RulesFile,
     /// A switch waits for its answer.
     is_asked: bool,
     /// When the switch was accepted.
@@ -64,9 +65,9 @@ fn at(now_us: u64) -> Timestamp {
 }
 
 /// Rules that let a healthy release pass within a minute of virtual time.
-fn rules() -> RulesFile {
-    let revert_when =
-        ["error rate > 5%", "error rate > 5% for 1m", "error rate worse than blue", "latency p99 > 500ms"];
+fn rules(latency_ms: u64) -> RulesFile {
+    let slow = format!("latency p99 > {latency_ms}ms");
+    let revert_when = ["error rate > 5%", "error rate > 5% for 1m", "error rate worse than blue", &slow];
     RulesFile {
         revert_when: Some(revert_when.map(str::to_owned).to_vec()),
         pass_when: Some(vec!["error rate < 2%".to_owned()]),
@@ -77,9 +78,11 @@ fn rules() -> RulesFile {
 }
 
 impl Seat {
-    pub(crate) fn new(serving: Slot, seed: u64) -> Self {
+    pub(crate) fn new(serving: Slot, latency_ms: u64, seed: u64) -> Self {
+        let rules = rules(latency_ms);
         Self {
-            gate: gate(serving, 0),
+            gate: gate(serving, &rules, 0),
+            rules,
             random: Random::new(seed),
             store: Store::default(),
             waiting: Vec::new(),
@@ -201,7 +204,7 @@ impl Seat {
 
     /// The platform was seen like this.
     pub(crate) fn saw(&mut self, snapshot: Snapshot, now_us: u64) -> Vec<Said> {
-        let snapshot = Box::new(Snapshot { rules: rules(), ..snapshot });
+        let snapshot = Box::new(Snapshot { rules: self.rules.clone(), ..snapshot });
         self.apply(Event::Platform { service: SERVICE.into(), snapshot }, now_us)
     }
 
@@ -214,7 +217,7 @@ impl Seat {
 
     /// A new gate starts from the store.
     pub(crate) fn restore(&mut self, now_us: u64) -> Vec<Said> {
-        self.gate = gate(self.serving, now_us);
+        self.gate = gate(self.serving, &self.rules, now_us);
         let stored = self.stored();
         self.apply(Event::Restore(Box::new(stored)), now_us)
     }
@@ -246,7 +249,7 @@ impl Seat {
     /// The same of a gate that would start from the store now.
     pub(crate) fn evidence_restored(&mut self, now_us: u64) -> Vec<String> {
         self.write();
-        let mut other = gate(self.serving, now_us);
+        let mut other = gate(self.serving, &self.rules, now_us);
         other.apply(Event::Restore(Box::new(self.stored())), at(now_us));
         evidence(&other, self.release.as_deref(), now_us)
     }
@@ -282,9 +285,9 @@ impl Seat {
     }
 }
 
-fn gate(serving: Slot, now_us: u64) -> Gate {
+fn gate(serving: Slot, rules: &RulesFile, now_us: u64) -> Gate {
     let services = vec![ServiceConfig { name: SERVICE.to_owned(), serving }];
-    Gate::new(Settings { rules: rules(), services }, at(now_us))
+    Gate::new(Settings { rules: rules.clone(), services }, at(now_us))
 }
 
 fn evidence(gate: &Gate, release: Option<&api::Release>, now_us: u64) -> Vec<String> {

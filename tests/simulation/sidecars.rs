@@ -50,14 +50,14 @@ fn the_verdict_is_the_same_on_a_bad_network() {
 }
 
 /// At 100 requests a second, half of them over kept connections, two minutes after the judge began to know blue.
-fn at_100(harm: Harm, ending: Ending, pods: usize) -> Scenario {
+pub(crate) fn at_100(harm: Harm, ending: Ending, pods: usize) -> Scenario {
     let calm = Scenario::calm("sidecars", harm, ending, 100.0);
-    let cluster = Some(Plan { kept: 0.5, acts: Vec::new() });
+    let cluster = Some(Plan { kept: 0.5, ..Plan::default() });
     Scenario { before_ms: 2 * MINUTE_MS, blue_pods: pods, green_pods: pods, fronts: 2 * pods, cluster, ..calm }
 }
 
 #[track_caller]
-fn told(scenario: &Scenario) -> Vec<Story> {
+pub(crate) fn told(scenario: &Scenario) -> Vec<Story> {
     let stories: Vec<Story> = (0..9).map(|seed| world::run(scenario, seed)).collect();
     for (seed, story) in stories.iter().enumerate() {
         assert!(story.broken.is_empty(), "seed {seed}: {:?}", story.broken);
@@ -66,7 +66,7 @@ fn told(scenario: &Scenario) -> Vec<Story> {
 }
 
 #[track_caller]
-fn check(scenario: &Scenario, failed_max: u64, shield_ms_max: u64, proven_ms_max: u64) {
+pub(crate) fn check(scenario: &Scenario, failed_max: u64, shield_ms_max: u64, proven_ms_max: u64) {
     let median = |mut values: Vec<u64>| {
         values.sort_unstable();
         values[values.len() / 2]
@@ -105,7 +105,8 @@ fn a_fifth_of_the_requests_fails_while_green_is_restarted() {
     check(&scenario, 30, 850, 10_000);
 }
 
-/// The bad pod gets a fifth of the requests, some more where clients keep to it, and is left a fourth of them: ten a second would be more.
+/// The bad pod gets a fifth of the requests, some more where clients keep to it, and is left its part of the trickle, two a
+/// second.
 #[test]
 fn one_bad_pod_of_five_is_shielded_alone() {
     let harm = Harm::BadPod { pod: 2, from_ms: 10_000 };
@@ -114,7 +115,7 @@ fn one_bad_pod_of_five_is_shielded_alone() {
         assert_eq!(story.verdict_ms("revert"), None, "seed {seed}: {story:#?}");
         assert!(story.text.contains("green-2"), "seed {seed}: {}", story.text);
         // Without a shield it were 600.
-        assert!(story.failed <= 230, "seed {seed}: {} failed", story.failed);
+        assert!(story.failed <= 130, "seed {seed}: {} failed", story.failed);
     }
 }
 
@@ -133,11 +134,12 @@ fn scaling_and_restarts_of_a_healthy_release_revert_nothing() {
 }
 
 /// Green is idle while it is shielded, and an autoscaler may take pods of it and give blue some. Both are seen, and nothing
-/// is held against green for it.
+/// is held against green for it; but it gets no more back than the pods that are left can take, and passes a bake time after
+/// it has all.
 #[test]
 fn an_autoscaler_that_follows_the_shield_reverts_nothing() {
     let harm = Harm::Burst { part: 1.0, from_ms: 5_000, for_ms: 1_000 };
-    let mut scenario = at_100(harm, Ending::NoRevert, 4);
+    let mut scenario = Scenario { after_ms: 110_000, ..at_100(harm, Ending::NoRevert, 4) };
     if let Some(plan) = &mut scenario.cluster {
         plan.acts = vec![
             (6_500_000, Act::Add(Slot::Blue)),

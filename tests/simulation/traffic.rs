@@ -15,6 +15,8 @@ pub(crate) enum Harm {
     Burst { part: f64, from_ms: u64, for_ms: u64 },
     /// Green answers this part of its requests late.
     Slow { part: f64, from_ms: u64, latency_ms: u64 },
+    /// Green fails a part of its requests and answers another part late.
+    Mixed { failed: f64, slow: f64, from_ms: u64, latency_ms: u64 },
     /// Green stops answering.
     Hang { from_ms: u64 },
     /// Both fail alike.
@@ -35,6 +37,7 @@ impl Harm {
             Self::Errors { from_ms, .. }
             | Self::Burst { from_ms, .. }
             | Self::Slow { from_ms, .. }
+            | Self::Mixed { from_ms, .. }
             | Self::Hang { from_ms }
             | Self::Shared { from_ms, .. }
             | Self::BadPod { from_ms, .. }
@@ -69,6 +72,8 @@ pub(crate) struct Traffic {
     /// Part of the requests that a healthy pod fails.
     pub(crate) noise: f64,
     pub(crate) harm: Harm,
+    /// A healthy answer takes so much longer, on either side, and a failed one does not.
+    pub(crate) takes_ms: u64,
     /// Part of the requests that are answered well and for long, as streams are.
     pub(crate) streams: f64,
     pub(crate) candidate: Slot,
@@ -118,7 +123,7 @@ impl Traffic {
     pub(crate) fn answer(&self, number: u64, slot: Slot, pod: usize, now_us: u64) -> Answer {
         let latency = (self.coin(number, question::LATENCY) * LATENCIES_US.len() as f64) as usize;
         let is_stream = self.coin(number, question::STREAM) < self.streams;
-        let latency_us = if is_stream { STREAM_US } else { LATENCIES_US[latency] };
+        let latency_us = if is_stream { STREAM_US } else { LATENCIES_US[latency] + self.takes_ms * 1_000 };
         let healthy = Answer { outcome: Outcome::Ok, latency_us, first_byte: true };
         let failed = Answer { outcome: Outcome::ServerError, latency_us: LATENCIES_US[latency], first_byte: true };
         let refused = Answer { outcome: Outcome::Unreachable, latency_us: 300, first_byte: false };
@@ -146,6 +151,13 @@ impl Traffic {
                     return Answer { latency_us: latency_ms * 1_000, ..healthy };
                 }
                 false
+            }
+            Harm::Mixed { failed: part, slow, from_ms, latency_ms } => {
+                let coin = self.coin(request, question::HARM);
+                if green && since(from_ms) && (part..part + slow).contains(&coin) {
+                    return Answer { latency_us: latency_ms * 1_000, ..healthy };
+                }
+                green && since(from_ms) && coin < part
             }
             Harm::Hang { from_ms } => {
                 if green && since(from_ms) {

@@ -118,6 +118,7 @@ impl World {
             // One failed request in the trickle after a burst may be what a revert still needs, rightly so.
             noise: if matches!(scenario.harm, Harm::Burst { .. }) { 0.0 } else { 0.0005 },
             harm: scenario.harm,
+            takes_ms: scenario.takes_ms,
             streams: scenario.streams,
             candidate: scenario.candidate,
             planned_us: scenario.before_ms * 1_000,
@@ -143,7 +144,7 @@ impl World {
             agent.clock = clock.clone();
         }
         Self {
-            seat: Seat::new(baseline, seed),
+            seat: Seat::new(baseline, scenario.latency_ms, seed),
             cluster,
             network: Network::new(scenario.weather.clone(), random.fork()),
             barred_us: vec![0; agents.len()],

@@ -81,6 +81,8 @@ pub(crate) struct Pod {
     pub(crate) name: Arc<str>,
     /// It had requests, and is not gone.
     pub(crate) is_used: bool,
+    /// Start of the block in which it was first heard of.
+    pub(crate) since_ms: u64,
     cells: Vec<Cells>,
     in_flight_before: Vec<f64>,
     /// Scratch.
@@ -90,7 +92,7 @@ pub(crate) struct Pod {
 crate::save::saved!(Cells { tick, block });
 crate::save::saved!(Agent { epoch, since_ms, epoch_at_block, in_flight, overdue });
 crate::save::saved!(Spread { measure, route, green, blue, recent, before });
-crate::save::saved!(Pod { name, is_used, cells, in_flight_before, in_flight });
+crate::save::saved!(Pod { name, is_used, since_ms, cells, in_flight_before, in_flight });
 crate::save::saved!(Rate { ticks, next, filled, open });
 crate::save::saved!(Tally {
     candidate,
@@ -105,6 +107,7 @@ crate::save::saved!(Tally {
     agents,
     shares,
     block_share,
+    block_start_ms,
     target,
     withheld,
     door,
@@ -148,6 +151,7 @@ pub(crate) struct Tally {
     /// The newest share that was commanded before the open block, and its epoch. What agents do later than they are told
     /// does not depend on the block's outcomes, so the command counts and not its arrival.
     block_share: Option<(u64, f64)>,
+    block_start_ms: u64,
     target: f64,
     withheld: Vec<f64>,
     door: Rate,
@@ -216,6 +220,7 @@ impl Tally {
             agents: BTreeMap::new(),
             shares: BTreeMap::new(),
             block_share: None,
+            block_start_ms: 0,
             target,
             withheld: vec![0.0; width],
             door: Rate::new(),
@@ -344,6 +349,7 @@ impl Tally {
         let fresh = Pod {
             name: name.clone(),
             is_used: false,
+            since_ms: self.block_start_ms,
             cells: vec![Cells::default(); width],
             in_flight_before: vec![0.0; width],
             in_flight: vec![0.0; width],
@@ -607,6 +613,7 @@ impl Tally {
         for agent in self.agents.values_mut() {
             agent.epoch_at_block = Some(agent.epoch);
         }
+        self.block_start_ms = now_ms;
         self.block_share = self.shares.last_key_value().map(|(&epoch, &share)| (epoch, share));
         samples.withheld.clear();
         samples.withheld.extend(self.withheld.iter_mut().map(std::mem::take));

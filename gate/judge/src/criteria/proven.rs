@@ -6,10 +6,11 @@
 use crate::statistics::block_bet::BlockBet;
 use crate::statistics::decision::{BLUE_LEVEL, Decision, Known, decide};
 use crate::statistics::relative::{RelBernoulli, Sides};
-use crate::tally::{Pod, Samples};
+use crate::tally::{Pod, Sample, Samples};
 
-/// Latency rules do not count the first three seconds after a step of traffic towards a revert: cold caches and compilers warm
-/// up, and a hang is still proven within five. The shield does not wait, as it can be lifted.
+/// Latency rules do not count the first three seconds after a step of traffic, and the first three of a pod that joins, towards
+/// a revert: cold caches and compilers warm up, and a hang is still proven within five. The shield does not wait, as it can be
+/// lifted.
 pub(crate) const WARM_UP_MS: u64 = 3_000;
 /// Fewer pods cannot outvote one.
 const PODS_MIN: usize = 3;
@@ -138,15 +139,24 @@ impl Proven {
             return;
         }
         let seconds = (end_ms - start_ms) as f64 / 1_000.0;
-        let green = samples.green[self.metric];
-        let blue = samples.blue[self.metric];
-        let withheld = samples.withheld[self.metric];
+        // Which pods are warm depends on when they came and on nothing that they answered, so the bound stays.
+        let (metric, warm_up_ms) = (self.metric, self.warm_up_ms);
+        let is_warm = |pod: &Pod| warm_up_ms == 0 || start_ms >= pod.since_ms + warm_up_ms;
+        let own = |pod: &Pod, counts: &Sample| if is_warm(pod) { counts[metric] } else { (0.0, 0.0) };
+        let each = || pods.iter().zip(&samples.pods);
+        let green = each().fold((0.0, 0.0), |sum, (pod, counts)| {
+            let (n, x) = own(pod, counts);
+            (sum.0 + n, sum.1 + x)
+        });
+        let blue = samples.blue[metric];
         // A pod that was not seen before had no requests, so the test without it is the test with it, up to now.
         self.without.resize(samples.pods.len().max(self.without.len()), self.green.clone());
         let used = pods.iter().filter(|pod| pod.is_used).count();
-        let others = (used.max(1) - 1) as f64 / used.max(1) as f64;
-        for (bet, pod) in self.without.iter_mut().zip(&samples.pods) {
-            let own = pod[self.metric];
+        let warm = pods.iter().filter(|pod| pod.is_used && is_warm(pod)).count();
+        let withheld = samples.withheld[metric] * if used > 0 { warm as f64 / used as f64 } else { 1.0 };
+        let others = (warm.max(1) - 1) as f64 / warm.max(1) as f64;
+        for (bet, (pod, counts)) in self.without.iter_mut().zip(each()) {
+            let own = own(pod, counts);
             bet.block(seconds, (green.0 - own.0).max(0.0), (green.1 - own.1).max(0.0), withheld * others);
         }
         self.green.block(seconds, green.0, green.1, withheld);

@@ -151,7 +151,14 @@ impl Judge {
         let index = self.guard_of(self.shield.raised_by())?;
         let to_green = percent(self.shield.share());
         let mut reason = match self.shield.state() {
-            State::Open | State::Reverted => return None,
+            State::Reverted => return None,
+            State::Open if self.is_all_back() => return None,
+            State::Open => {
+                let pods = count(u64::from(self.pods.green_ready), "ready pod");
+                let change =
+                    format!("Green is good again and gets {to_green} of its traffic, as much as suits its {pods}.");
+                self.reason(now_ms, index, "", &change)
+            }
             State::Shared => return Some(Verdict::Hold(self.shared_reason(now_ms, index))),
             State::Held => {
                 let lead = "it comes and goes, so a person must decide: ";

@@ -8,6 +8,7 @@ mod history;
 mod pod_shields;
 mod ramp;
 mod reason;
+mod reopening;
 mod rhythm;
 mod saved;
 
@@ -29,6 +30,7 @@ use blueback_report::{Limit, Slot};
 use self::history::History;
 use self::pod_shields::PodShields;
 use self::ramp::{Deliveries, Ramp};
+use self::reopening::Reopening;
 use crate::criteria::trail::Trail;
 use crate::criteria::{Criterion, Test, criteria};
 use crate::metric::Metric;
@@ -66,6 +68,9 @@ pub struct Judge {
     proven_per_pod: Option<f64>,
     /// Largest share of green's requests that blue may be given, as it was last changed.
     room: f64,
+    /// Largest share of them that green's pods can take back.
+    green_room: f64,
+    reopening: Reopening,
     /// A blue that had been idle is given more step by step.
     ramp: Ramp,
     /// Whether what is diverted arrives.
@@ -151,6 +156,8 @@ impl Judge {
             pods: Pods::default(),
             proven_per_pod: history.proven_per_pod(),
             room: 1.0,
+            green_room: 1.0,
+            reopening: Reopening::default(),
             ramp: Ramp::default(),
             deliveries: Deliveries::default(),
             shield_up_ms: None,
@@ -262,7 +269,11 @@ impl Judge {
     #[must_use]
     pub fn shield(&self) -> ShieldState {
         match self.shield.state() {
-            State::Open => self.pod_shields.worst().map_or(ShieldState::Open, |(_, state)| state.into()),
+            State::Open if self.is_all_back() => {
+                self.pod_shields.worst().map_or(ShieldState::Open, |(_, state)| state.into())
+            }
+            // Green is good again, and its pods take back as much as suits them.
+            State::Open => ShieldState::Probing,
             state => state.into(),
         }
     }
@@ -271,7 +282,9 @@ impl Judge {
     #[must_use]
     pub fn shielded_pod(&self) -> Option<Arc<str>> {
         match self.shield.state() {
-            State::Open => self.pod_shields.worst().map(|(pod, _)| self.tally.pods()[pod].name.clone()),
+            State::Open if self.is_all_back() => {
+                self.pod_shields.worst().map(|(pod, _)| self.tally.pods()[pod].name.clone())
+            }
             _ => None,
         }
     }

@@ -63,7 +63,7 @@ impl PodShields {
         Some((shield.since_ms(), shield.raised_by()))
     }
 
-    /// Each shielded pod and the part of its turn that it keeps; `rate` is one pod's.
+    /// Each shielded pod and the part of its turn that it keeps, which is its part of the trickle; `rate` is one pod's.
     pub(super) fn shares(&self, rate: f64) -> impl Iterator<Item = (usize, f64)> {
         self.entries.iter().enumerate().filter_map(move |(pod, entry)| {
             let shield = entry.shield.as_ref().filter(|shield| shield.state() != State::Open)?;
@@ -153,10 +153,11 @@ impl PodShields {
         }
     }
 
+    /// `rate` is that of all of green: a pod that is shielded alone keeps what it would keep if all were.
     pub(super) fn block_ended(&mut self, rate: f64, room: f64) {
         for shield in self.entries.iter_mut().filter_map(|entry| entry.shield.as_mut()) {
             if shield.state() != State::Open {
-                shield.block_ended(rate, room);
+                shield.block_ended(rate, room, 1.0);
             }
         }
     }

@@ -108,6 +108,16 @@ impl Judge {
         if part < 1.0 && self.room >= ROOM_MIN { (self.room * part).max(ROOM_MIN) } else { self.room }
     }
 
+    /// Follows what green's pods can take back.
+    fn follow_green_room(&mut self, now_ms: u64) {
+        // In a fault that blue shares, those that are ready bear nearly all of it.
+        if self.is_all_back() || self.shield.state() == State::Shared {
+            self.reopening.done();
+        }
+        self.reopening.advance(now_ms, self.shield.is_limited() && self.pods.green_ready > 0);
+        self.green_room = self.reopening.room(self.tally.rate(), self.pods.green_ready);
+    }
+
     fn tick(&mut self, now_ms: u64) {
         let mut samples = std::mem::take(&mut self.scratch.tick);
         self.tally.tick(now_ms, &mut samples);
@@ -126,6 +136,7 @@ impl Judge {
         }
         self.hear(now_ms);
         let room = self.follow_room(now_ms);
+        self.follow_green_room(now_ms);
         if self.held.is_some() {
             self.shield.rest(now_ms, room);
         } else {
@@ -161,6 +172,7 @@ impl Judge {
             blue: &blue,
             rate,
             room,
+            green_room: self.green_room,
             blame: self.is_blamed(),
             robust: self.relative_without_control(now_ms),
         };
@@ -173,15 +185,16 @@ impl Judge {
             one_pod = pod_shields.scope(hits, &used).map(|pod| (pod, hits));
             one_pod.is_none()
         });
-        let around = Look { rate: self.rate_per_pod(), blame: false, robust: 0, ..look };
+        let around = Look { green_room: 1.0, blame: false, robust: 0, ..look };
         self.pod_shields.look(now_ms, &pods, &around);
         if let Some((pod, hits)) = one_pod {
             self.pod_shields.raise(pod, now_ms, hits, around.rate);
         }
         if was_open && self.shield.state() != State::Open {
             self.pod_shields.drop_all();
+            self.reopening.shielded(rate, self.pods.green_ready);
         }
-        let is_up = self.shield.state() != State::Open || self.pod_shields.worst().is_some();
+        let is_up = !self.is_all_back() || self.pod_shields.worst().is_some();
         if is_up {
             let rises = self.shield_up_ms.is_none_or(|at| now_ms - at > TICK_MS);
             if rises && self.ramp.is_cold(now_ms) {
@@ -193,6 +206,11 @@ impl Judge {
             self.shield_up_ms = Some(now_ms);
         }
         (self.scratch.pods, self.scratch.green, self.scratch.blue) = (pods, green, blue);
+    }
+
+    /// No shield is up, and green's pods have all that is meant for them.
+    pub(super) fn is_all_back(&self) -> bool {
+        self.shield.state() == State::Open && self.shield.share() >= 1.0
     }
 
     /// Notes when green was last heard of.
@@ -240,8 +258,8 @@ impl Judge {
         }
         let (rate, room) = (self.tally.rate(), self.room);
         let was = self.shield.state();
-        self.shield.block_ended(rate, room);
-        self.pod_shields.block_ended(self.rate_per_pod(), room);
+        self.shield.block_ended(rate, room, self.green_room);
+        self.pod_shields.block_ended(rate, room);
         if was != State::Open && self.shield.state() == State::Open {
             self.reopened(was == State::Shared);
         }

@@ -7,7 +7,7 @@ use crate::rules::{Rules, Spec};
 use crate::save::{LoadError, Saved, saved};
 
 /// Version of the form. Any change of what is saved is another one.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 saved!(Pods { green, green_ready, blue_ready });
 saved!(Silence { requests, since_ms, rate });
@@ -36,6 +36,7 @@ impl Judge {
         (self.next_block_ms, self.step_ms, self.is_stale).save(out);
         self.pods.save(out);
         (self.proven_per_pod, self.room, self.shield_up_ms).save(out);
+        (self.green_room, self.reopening).save(out);
         self.ramp.save(out);
         self.deliveries.save(out);
         self.silence.save(out);
@@ -95,6 +96,7 @@ impl Judge {
         let (next_block_ms, step_ms, is_stale) = Saved::load(input)?;
         let pods = Saved::load(input)?;
         let (proven_per_pod, room, shield_up_ms) = Saved::load(input)?;
+        let (green_room, reopening) = Saved::load(input)?;
         let judge = Self {
             rules,
             candidate,
@@ -114,6 +116,8 @@ impl Judge {
             proven_per_pod,
             room,
             shield_up_ms,
+            green_room,
+            reopening,
             ramp: Saved::load(input)?,
             deliveries: Saved::load(input)?,
             silence: Saved::load(input)?,

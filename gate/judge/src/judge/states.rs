@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blueback_report::{Counts, Slot};
 
-use super::stories::{Act, Story, name, part, serve, tell, words};
+use super::stories::{Act, Behaviour, Story, name, part, serve, tell, words};
 use crate::{Judge, Observation, PodFate, PodState, ShieldState, Spec};
 
 fn judge(revert: &[&str], pass: &[&str], until_ms: u64) -> Judge {
@@ -176,7 +176,7 @@ fn a_cold_blue_is_warmed_up() {
     let green = |now_ms: u64, _: u64, _: usize| if now_ms >= 1_200_000 { Act::Failed } else { Act::Ok(5) };
     let told = tell(&Story { green, until_ms: at + 15_000, ..Story::default() });
     told.within("shielded", at, at + 400).within("revert", at + 1_000, at + 12_000);
-    let shares: Vec<u64> = told.shares.iter().map(|share| (share * 100.0).round() as u64).collect();
+    let shares: Vec<u64> = told.shares.iter().map(|(_, share)| (share * 100.0).round() as u64).collect();
     assert_eq!(shares[..3], [75, 50, 10], "{shares:?}");
     // Two reports, the third of a second that the steps take at 100 requests a second, and ten a second until it is proven.
     assert!(told.failed <= 20 + 40 + 100, "{} failed", told.failed);
@@ -185,6 +185,48 @@ fn a_cold_blue_is_warmed_up() {
     let told = tell(&Story { green, blue, until_ms: at + 3_000, ..Story::default() });
     told.never("revert");
     assert!(told.least > 0.7, "{}", told.least);
+}
+
+#[test]
+fn green_takes_back_what_its_pods_can_take() {
+    // A burst, and an autoscaler that takes three of four pods while they idle and gives them back when it sees the traffic.
+    let green = |now_ms: u64, _: u64, _: usize| if now_ms / 1_000 == 10 { Act::Failed } else { Act::Ok(5) };
+    let ready: fn(u64) -> usize = |now_ms| match now_ms {
+        0..12_000 | 35_000.. => 4,
+        12_000..30_000 => 1,
+        _ => 2,
+    };
+    let spec = Spec { pass_when: words(&["error rate < 1%"]), ..Spec::default() };
+    let story =
+        |until_ms| Story { green, pods: 4, green_ready: Some(ready), spec: spec.clone(), until_ms, ..Story::default() };
+    let told = tell(&story(29_000));
+    told.within("shielded", 10_000, 10_350).ends("suspect probing").says("as much as suits its 1 ready pod");
+    let told = tell(&story(330_000));
+    told.never("revert").never("hold").ends("watching open");
+    let most = |from_ms: u64, to_ms: u64| {
+        let then = told.shares.iter().filter(|(at_ms, _)| (from_ms..to_ms).contains(at_ms));
+        then.map(|&(_, share)| share).fold(0.0, f64::max)
+    };
+    // A pod is given a quarter more than it had, and not a step before green was good again.
+    let seen = [most(10_000, 16_000), most(16_000, 30_000), most(30_000, 35_000), most(35_000, 330_000)];
+    assert_eq!(seen.map(|share| (share * 1e4).round()), [1_000.0, 3_125.0, 6_250.0, 10_000.0], "{:?}", told.shares);
+    // Not before a bake time has passed in which green had everything.
+    assert!(told.at("pass").is_none_or(|at_ms| at_ms >= 335_000), "{:?}", told.changes);
+}
+
+#[test]
+fn pods_that_join_may_warm_up() {
+    let ready: fn(u64) -> usize = |now_ms| if now_ms < 4_000 { 1 } else { 4 };
+    let told = |green: Behaviour| {
+        let spec = Spec { revert_when: words(&["latency p99 > 500ms"]), ..Spec::default() };
+        tell(&Story { rps: 200, green, pods: 4, green_ready: Some(ready), spec, until_ms: 30_000, ..Story::default() })
+    };
+    // Three pods that join are slow at first, and it shows: most of them are given less until they are good.
+    told(|now_ms, _, pod| if pod > 0 && (4_000..6_900).contains(&now_ms) { Act::Ok(800) } else { Act::Ok(5) })
+        .within("shielded", 4_000, 6_000)
+        .never("revert");
+    // They stay slow.
+    told(|_, _, pod| if pod > 0 { Act::Ok(800) } else { Act::Ok(5) }).within("revert", 7_000, 15_000);
 }
 
 #[test]

@@ -39,9 +39,26 @@ pub(super) struct Story {
     pub(super) green: Behaviour,
     pub(super) blue: Behaviour,
     pub(super) blue_ready: fn(u64) -> bool,
+    /// How many of green's pods, the first ones, are there and ready.
+    pub(super) green_ready: Option<fn(u64) -> usize>,
     pub(super) blue_history: Behaviour,
     pub(super) spec: Spec,
     pub(super) until_ms: u64,
+}
+
+impl Story {
+    /// Pods of green that are ready.
+    fn green_ready(&self, now_ms: u64) -> usize {
+        self.green_ready.map_or(self.pods, |ready| ready(now_ms))
+    }
+
+    fn pods(&self, now_ms: u64) -> Vec<PodState> {
+        let of = |slot: Slot, count: usize, ready: bool| {
+            (0..count).map(move |pod| PodState { slot, pod: name(slot, pod), ready })
+        };
+        let green = of(Slot::Green, self.green_ready(now_ms), true);
+        green.chain(of(Slot::Blue, self.pods, (self.blue_ready)(now_ms))).collect()
+    }
 }
 
 impl Default for Story {
@@ -53,6 +70,7 @@ impl Default for Story {
             green: well,
             blue: well,
             blue_ready: |_| true,
+            green_ready: None,
             blue_history: well,
             spec: Spec::default(),
             until_ms: 60_000,
@@ -67,8 +85,8 @@ pub(super) struct Told {
     pub(super) changes: Vec<(u64, String)>,
     /// Requests of green that failed or hung.
     pub(super) failed: u64,
-    /// Each share that was commanded after the switch.
-    pub(super) shares: Vec<f64>,
+    /// Each share that was commanded after the switch, and when.
+    pub(super) shares: Vec<(u64, f64)>,
     pub(super) least: f64,
     pub(super) least_pods: BTreeMap<String, f64>,
 }
@@ -129,7 +147,8 @@ impl Front<'_> {
             // An even spread of the shares over the requests, unrelated to their outcome and their pod.
             let coin = (request as f64 * 0.618_033_988_75).fract();
             let turn = (request as f64 * 0.754_877_666_2).fract();
-            let pod = ((turn * self.story.pods as f64) as usize).min(self.story.pods - 1);
+            let pods = self.story.green_ready(start_ms);
+            let pod = ((turn * pods as f64) as usize).min(pods - 1);
             let pod_share = judge.allowance().pods.iter().find(|(name, _)| **name == *self::name(Slot::Green, pod));
             let share = judge.allowance().all * self.story.target * pod_share.map_or(1.0, |&(_, share)| share);
             let slot = if !history && coin < share { Slot::Green } else { Slot::Blue };
@@ -214,12 +233,7 @@ pub(super) fn serve(judge: &mut Judge, now_ms: u64, pods: &[Arc<str>], fails: bo
 
 pub(super) fn tell(story: &Story) -> Told {
     let rules = Rules::parse(&story.spec).expect("the story's rules are sound");
-    let pods = |now_ms: u64| -> Vec<PodState> {
-        let of =
-            |slot: Slot, ready: bool| (0..story.pods).map(move |pod| PodState { slot, pod: name(slot, pod), ready });
-        of(Slot::Green, true).chain(of(Slot::Blue, (story.blue_ready)(now_ms))).collect()
-    };
-    let start = |history| Start { candidate: Slot::Green, target_share: story.target, pods: pods(0), history };
+    let start = |history| Start { candidate: Slot::Green, target_share: story.target, pods: story.pods(0), history };
     let mut front = Front { story, epoch: 1, hanging: Vec::new(), limits: rules.limits(), served: 0, carry: 0.0 };
     let nobody = Judge::new(rules.clone(), start(Vec::new()));
     let mut history = Vec::new();
@@ -236,15 +250,15 @@ pub(super) fn tell(story: &Story) -> Told {
     let mut told =
         Told { judge, changes: Vec::new(), failed: 0, shares: Vec::new(), least: 1.0, least_pods: BTreeMap::new() };
     let mut allowance = told.judge.allowance().clone();
-    let mut was_ready = (story.blue_ready)(0);
+    let mut seen = story.pods(0);
     for now_ms in (0..story.until_ms).step_by(100) {
         let (totals, in_flight, failed) = front.serve(now_ms, &told.judge, false);
         told.failed += failed;
         let report_ms = now_ms + 100;
-        let is_ready = (story.blue_ready)(report_ms);
-        if is_ready != was_ready {
-            told.judge.observe(report_ms, Observation::Pods { pods: &pods(report_ms) });
-            was_ready = is_ready;
+        let pods = story.pods(report_ms);
+        if pods != seen {
+            told.judge.observe(report_ms, Observation::Pods { pods: &pods });
+            seen = pods;
         }
         let growth = Observation::Growth {
             agent: 1,
@@ -265,7 +279,7 @@ pub(super) fn tell(story: &Story) -> Told {
                 front.epoch += 1;
                 let candidate_share = allowance.all * story.target;
                 told.judge.observe(at_ms, Observation::Share { epoch: front.epoch, candidate_share });
-                told.shares.push(allowance.all);
+                told.shares.push((at_ms, allowance.all));
                 told.least = told.least.min(allowance.all);
                 for (pod, share) in &allowance.pods {
                     let least = told.least_pods.entry(pod.to_string()).or_insert(1.0);

@@ -217,6 +217,7 @@ fn script(rate: f64, steps: &[Step]) -> String {
                 blue: &[step.blue; 2],
                 rate,
                 room: step.room,
+                green_room: 1.0,
                 blame: step.blame,
                 robust: step.robust,
             };
@@ -225,7 +226,7 @@ fn script(rate: f64, steps: &[Step]) -> String {
             }
             shield.look(now_ms, &look, |_| true);
             if now_ms % 500 == 0 {
-                shield.block_ended(rate, step.room);
+                shield.block_ended(rate, step.room, 1.0);
             }
             if was != (shield.state(), shield.share()) {
                 let state = format!("{:?}", shield.state()).to_lowercase();

@@ -2,7 +2,7 @@
 //!
 //! The share falls at once. It rises only at the end of a block of the durable test, because the test's bound needs a
 //! share that the block's own outcomes did not choose; the one exception is blue's capacity, which does not depend on
-//! green's outcomes.
+//! green's outcomes. Steps back to green respect what green's pods can take as well.
 
 use super::decision::BLUE_LEVEL;
 use super::shield_test::{BAD_MIN, ShieldTest, reports_of};
@@ -59,6 +59,8 @@ pub struct Look<'a> {
     pub rate: f64,
     /// Largest share of them that blue may be given.
     pub room: f64,
+    /// Largest share of them that green's pods can take back. It binds after a shield, not during one.
+    pub green_room: f64,
     /// The blame test fired.
     pub blame: bool,
     /// Relative criteria that are proven while blue had no traffic.
@@ -89,8 +91,10 @@ pub struct Shield {
     blue: Vec<ShieldTest>,
     state: State,
     share: f64,
-    /// The share that is wanted; blue's room may force a larger one.
+    /// The share that is wanted; blue's room may force a larger one, green's a smaller one.
     base: f64,
+    /// Falls at once and rises at the end of a block, as the share does.
+    green_room: f64,
     now_ms: u64,
     /// A ring of the last reports, flat: report by report, criterion by criterion.
     recent: Vec<(f64, f64)>,
@@ -116,6 +120,7 @@ crate::save::saved!(Shield {
     state,
     share,
     base,
+    green_room,
     now_ms,
     recent,
     next,
@@ -143,6 +148,7 @@ impl Shield {
             state: State::Open,
             share: 1.0,
             base: 1.0,
+            green_room: 1.0,
             now_ms: 0,
             recent: vec![(0.0, 0.0); RECENT * p0s.len()],
             next: 0,
@@ -191,6 +197,12 @@ impl Shield {
         self.share
     }
 
+    /// Green was good again, and its pods cannot take what it may have.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        matches!(self.state, State::Probing | State::Open) && self.base > self.green_room
+    }
+
     /// Since when it is not open, in milliseconds.
     #[must_use]
     pub const fn since_ms(&self) -> u64 {
@@ -230,7 +242,7 @@ impl Shield {
     /// A person reopens it: everything goes to green, and what was is forgotten, except the level.
     pub fn reopen(&mut self) {
         self.state = State::Open;
-        (self.base, self.share, self.rise) = (1.0, 1.0, None);
+        (self.base, self.green_room, self.share, self.rise) = (1.0, 1.0, 1.0, None);
         self.shields.clear();
         self.clear.clear();
         self.restart();
@@ -252,6 +264,7 @@ impl Shield {
         self.now_ms = now_ms;
         self.remember(look.green);
         let hits = self.test(seconds, look);
+        self.green_room = self.green_room.min(look.green_room);
         self.unshielded = if look.room < ROOM_MIN { hits } else { 0 };
         if hits != 0 && look.room >= ROOM_MIN {
             if self.state != State::Open || hits & !look.robust == 0 || whole(hits) {
@@ -267,10 +280,11 @@ impl Shield {
     }
 
     /// A block of the durable test ended: the only moment at which the share may rise.
-    pub fn block_ended(&mut self, rate: f64, room: f64) {
+    pub fn block_ended(&mut self, rate: f64, room: f64, green_room: f64) {
         if self.state == State::Reverted {
             return;
         }
+        self.green_room = green_room;
         if let Some(rise) = self.rise.take() {
             self.step(rise, rate);
         }
@@ -279,6 +293,7 @@ impl Shield {
 
     fn settle(&mut self, room: f64) {
         self.share = match self.state {
+            State::Probing | State::Open if self.is_limited() => self.green_room.max(TRICKLE_SHARE_MIN).max(1.0 - room),
             State::Shielded | State::Probing | State::Held => self.base.max(1.0 - room),
             State::Open | State::Shared => self.base,
             State::Reverted => 0.0,
