@@ -5,6 +5,7 @@ mod api_server;
 mod by_hand;
 mod charts;
 mod churn;
+mod forbidden;
 mod from_outside;
 mod leader;
 mod measure;
@@ -12,6 +13,7 @@ mod never_ready;
 mod numeric_port;
 mod outage;
 mod restart;
+mod route;
 mod uninstalled;
 
 use std::time::Duration;

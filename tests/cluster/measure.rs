@@ -1,7 +1,8 @@
 //! What a total outage costs on a cluster, and what the gate and its agents take: figures for docs/benchmarks.md.
 //!
-//! `tests/cluster/run --ignored measure`
+//! `tests/cluster/run --shipped --ignored measure`
 
+use blueback::load::account::Totals;
 use blueback_tests::cluster::{LoadPod, Namespace, gate_installed, inside};
 use serde_json::{Value, json};
 
@@ -22,15 +23,35 @@ async fn taken(name: &str) -> Vec<(u64, u64)> {
     text.lines().filter_map(process).collect()
 }
 
-async fn measured(rps: u64, connections: &str) {
+/// When green breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Breaks {
+    AtTheSwitch,
+    FiveSecondsLater,
+}
+
+/// How many failed in each tenth of a second, from that with the first of them on.
+fn course(load: &Totals) -> String {
+    let failed: Vec<_> = load.slices.iter().map(|[_, failed]| *failed).collect();
+    let first = failed.iter().position(|failed| *failed > 0).unwrap_or_default();
+    let last = failed.iter().rposition(|failed| *failed > 0).map_or(first, |last| last + 1);
+    failed[first..last].iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
+}
+
+async fn measured(rps: u64, connections: &str, breaks: Breaks) {
     let shop = Namespace::guarded("measure", &json!({})).await;
     served(&shop).await;
     let words = rps.to_string();
     let load = LoadPod::start(&shop, "load", "http://shop/", &["--rps", &words, "--connections", connections]).await;
     load.answered_by("blue", 10 * rps).await;
+    if breaks == Breaks::AtTheSwitch {
+        shop.does("color=green", outage()).await;
+    }
     shop.select("green").await;
-    load.answered_by("green", 5 * rps).await;
-    shop.does("color=green", outage()).await;
+    if breaks == Breaks::FiveSecondsLater {
+        load.answered_by("green", 5 * rps).await;
+        shop.does("color=green", outage()).await;
+    }
     let gate = shop.gate_until(|status| status["phase"] == "Reverted").await;
     load.answered_by("blue", 5 * rps).await;
     let (gates, agents) = (taken("blueback-gate").await, taken("blueback-agent").await);
@@ -46,8 +67,8 @@ async fn measured(rps: u64, connections: &str) {
         moment.and_then(|moment| moment["at_ms"].as_u64()).map(|at| at as i64 - first as i64)
     };
     tell(&format!(
-        "{rps} requests a second, {connections}: {} failed, {} lost; ms after the first failure: shielded {:?}, proven {:?}, last failure {}, \
-         selector reverted {:?}, green let go {:?}; KiB and 10 ms of gate {gates:?}, of agents {agents:?}",
+        "{rps} requests a second, {connections}, {breaks:?}: {} failed, {} lost; ms after the first failure: shielded {:?}, proven {:?}, last failure {}, \
+         selector reverted {:?}, green let go {:?}; failed in tenths of a second: {}; KiB and 10 ms of gate {gates:?}, of agents {agents:?}; {timeline:?}",
         load.failed,
         load.lost.values().sum::<u64>(),
         after("shielded"),
@@ -55,6 +76,7 @@ async fn measured(rps: u64, connections: &str) {
         load.last_failed.unwrap_or_default() - first,
         after("reverted"),
         after("released"),
+        course(&load),
     ));
 }
 
@@ -64,7 +86,9 @@ async fn measure() {
     gate_installed(&[]).await;
     for rps in [100, 1_000] {
         for connections in ["fresh", "kept"] {
-            measured(rps, connections).await;
+            for breaks in [Breaks::AtTheSwitch, Breaks::FiveSecondsLater] {
+                measured(rps, connections, breaks).await;
+            }
         }
     }
 }

@@ -10,6 +10,9 @@
 //!   exactly the fields that it owns, with the new value. Fewer fields would take the others from the object.
 //! - Nobody owns it: a JSON patch with our own name.
 //!
+//! Where several own it or what is around it, the nearest to it is its owner: of a kind without a schema whoever made the object keeps
+//! `f:spec`, and whoever changed the weight last has `f:spec.f:weighted`.
+//!
 //! Forcing our name upon the field and giving it up afterwards was turned down: between the two, an upgrade fails.
 
 use serde_json::{Map, Value, json};
@@ -38,46 +41,51 @@ pub enum Way {
 #[must_use]
 pub fn way(object: &Value, pointers: &[&str]) -> Way {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let owns = |entry: &&Value| {
+    let distance = |entry: &Value| {
         let fields = entry.get("fieldsV1").unwrap_or(&Value::Null);
-        entry.get("subresource").is_none() && pointers.iter().any(|pointer| is_owned(fields, object, pointer))
+        pointers.iter().filter_map(|pointer| owned(fields, object, pointer)).min()
     };
-    let owners: Vec<_> = entries.into_iter().flatten().filter(owns).collect();
-    let manager = |entry: &Value| entry.get("manager").and_then(Value::as_str).unwrap_or(MANAGER).to_owned();
-    let applied = |entry: &&&Value| entry.get("operation").and_then(Value::as_str) == Some("Apply");
-    if let Some(entry) = owners.iter().find(applied) {
-        return Way::Apply { manager: manager(entry), fields: entry.get("fieldsV1").cloned().unwrap_or_default() };
+    let whole = entries.into_iter().flatten().filter(|entry| entry.get("subresource").is_none());
+    let owners: Vec<_> = whole.filter_map(|entry| Some((distance(entry)?, entry))).collect();
+    let nearest = owners.iter().map(|(distance, _)| *distance).min();
+    let owners = owners.iter().filter(|(distance, _)| Some(*distance) == nearest).map(|(_, entry)| *entry);
+    let text = |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    // Who applies is refused when the value is not what it applied; of several who updated, the last is asked for it.
+    let owner = owners.max_by_key(|entry| (text(entry, "operation") == "Apply", text(entry, "time")));
+    let Some(owner) = owner else { return Way::Patch { manager: MANAGER.to_owned() } };
+    let manager = owner.get("manager").and_then(Value::as_str).unwrap_or(MANAGER).to_owned();
+    if text(owner, "operation") == "Apply" {
+        Way::Apply { manager, fields: owner.get("fieldsV1").cloned().unwrap_or_default() }
+    } else {
+        Way::Patch { manager }
     }
-    Way::Patch { manager: owners.first().map_or_else(|| MANAGER.to_owned(), |entry| manager(entry)) }
 }
 
-/// A set of fields covers what is at a JSON pointer.
-fn is_owned(fields: &Value, object: &Value, pointer: &str) -> bool {
+/// How far above what is at a JSON pointer a set of fields ends that covers it: 0 when it names the field itself.
+///
+/// Whoever made an object keeps owning the maps around a field after another has changed it, so the nearest owner is the one.
+fn owned(fields: &Value, object: &Value, pointer: &str) -> Option<usize> {
     let (mut fields, mut object) = (fields, object);
-    for segment in pointer.split('/').skip(1) {
-        let Some(set) = fields.as_object() else { return false };
+    let mut segments = pointer.split('/').skip(1);
+    while let Some(segment) = segments.next() {
+        let set = fields.as_object()?;
         // A field without fields below it is owned as a whole.
         if set.keys().all(|key| key == ".") {
-            return !set.is_empty() || fields != &Value::Null;
+            return Some(1 + segments.count());
         }
         let segment = segment.replace("~1", "/").replace("~0", "~");
-        let next = match object {
+        fields = match object {
             Value::Array(items) => {
-                let Some(item) = segment.parse().ok().and_then(|place: usize| items.get(place)) else { return false };
-                object = item;
-                set.iter().find(|(key, _)| is_item(key, item)).map(|(_, fields)| fields)
+                object = items.get(segment.parse::<usize>().ok()?)?;
+                set.iter().find(|(key, _)| is_item(key, object)).map(|(_, fields)| fields)
             }
             _ => {
                 object = object.get(&segment).unwrap_or(&Value::Null);
                 set.get(&format!("f:{segment}"))
             }
-        };
-        match next {
-            Some(next) => fields = next,
-            None => return false,
-        }
+        }?;
     }
-    true
+    Some(0)
 }
 
 /// A key of a set of fields (`k:{"port":80}`, `v:"a"`) names this item of a list.
@@ -190,6 +198,35 @@ mod tests {
         let object = service(&json!([deeper]));
         assert_eq!(way(&object, &["/spec/selector/color"]), Way::Patch { manager: "kubectl-patch".to_owned() });
         assert_eq!(way(&object, &["/spec/selector/app"]), Way::Patch { manager: MANAGER.to_owned() });
+    }
+
+    #[test]
+    fn who_changed_it_last_owns_it_and_not_who_made_the_object() {
+        let made = entry("kubectl-create", "Update", &json!({"f:spec": {".": {}, "f:weighted": {".": {}}}}));
+        let changed = entry("argocd", "Update", &json!({"f:spec": {"f:weighted": {"f:services": {}}}}));
+        for entries in [json!([made, changed]), json!([changed, made])] {
+            let mut object = service(&entries);
+            object["spec"]["weighted"] = json!({"services": [{"name": "a", "weight": 1}]});
+            let way = way(&object, &["/spec/weighted/services/0/weight"]);
+            assert_eq!(way, Way::Patch { manager: "argocd".to_owned() });
+        }
+        // Neither does who applies something around it.
+        let around = entry("helm", "Apply", &json!({"f:spec": {"f:weighted": {".": {}}}}));
+        let mut object = service(&json!([around, changed]));
+        object["spec"]["weighted"] = json!({"services": [{"name": "a", "weight": 1}]});
+        assert_eq!(way(&object, &["/spec/weighted/services"]), Way::Patch { manager: "argocd".to_owned() });
+    }
+
+    #[test]
+    fn of_two_who_updated_it_the_last_is_its_owner() {
+        let at = |manager: &str, time: &str| {
+            let mut entry = entry(manager, "Update", &json!({"f:spec": {"f:selector": {}}}));
+            entry["time"] = json!(time);
+            entry
+        };
+        let (first, last) = (at("helm", "2026-01-01T00:00:00Z"), at("kubectl-edit", "2026-01-02T00:00:00Z"));
+        let object = service(&json!([last, first]));
+        assert_eq!(way(&object, &[SELECTOR]), Way::Patch { manager: "kubectl-edit".to_owned() });
     }
 
     #[test]

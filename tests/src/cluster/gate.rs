@@ -1,6 +1,6 @@
 //! The gate, as an operator installs it: with helm, from the chart of this repository and the images of this build.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ pub fn chart() -> String {
 /// When helm refuses, or the gates do not become ready.
 pub async fn gate_installed(values: &[&str]) {
     let chart = chart();
+    let (tag, program) = images();
+    let tags = format!("--set=gate.image.tag={tag},agent.image.tag={tag}");
     let own = [
         "helm",
         "upgrade",
@@ -39,17 +41,14 @@ pub async fn gate_installed(values: &[&str]) {
         "--namespace",
         HOME,
         "--create-namespace",
-        "--set=gate.image.repository=localhost/blueback-gate,gate.image.tag=test,gate.image.pullPolicy=Never",
-        "--set=agent.image.repository=localhost/blueback-agent,agent.image.tag=test",
+        "--set=gate.image.repository=localhost/blueback-gate,gate.image.pullPolicy=Never",
+        "--set=agent.image.repository=localhost/blueback-agent",
         "--set=gate.log.level=info\\,blueback_gate=debug",
     ];
     // The image's name stays when its binary changes, so its pods would stay as well.
-    let build = format!(
-        "--set-string=gate.podAnnotations.build={}",
-        built_ms(&binary("blueback-gate").expect("the workspace is built"))
-    );
+    let build = format!("--set-string=gate.podAnnotations.build={}", built_ms(&program));
     let values = values.iter().flat_map(|value| ["--set", value]);
-    let told = command(own.into_iter().chain([build.as_str()]).chain(values), "").await;
+    let told = command(own.into_iter().chain([build.as_str(), &tags]).chain(values), "").await;
     told.unwrap_or_else(|error| panic!("{error}"));
     until(READY_MAX, "the gates", async || {
         let found =
@@ -64,6 +63,15 @@ pub async fn gate_installed(values: &[&str]) {
         }
     })
     .await;
+}
+
+/// The tag of the images of gate and agent, and the gate that is in there: of this build, or as shipped (`tests/cluster/run
+/// --shipped`).
+fn images() -> (&'static str, PathBuf) {
+    match std::env::var_os("BLUEBACK_SHIPPED_GATE") {
+        Some(program) => ("shipped", program.into()),
+        None => ("test", binary("blueback-gate").expect("the workspace is built")),
+    }
 }
 
 /// When a program was built, in Unix milliseconds.
