@@ -15,7 +15,6 @@ pub mod effect;
 pub mod event;
 pub mod evidence;
 pub mod executors;
-pub mod exposition;
 pub mod figures;
 pub mod gate;
 pub mod hear;
