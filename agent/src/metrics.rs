@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use blueback_exposition::{Distribution, Family, Kind, Series};
-use blueback_report::{Counts, Dependency, Outcome, Report, Slot};
+use blueback_report::{Counts, Dependency, Exemplar, Outcome, Report, Slot};
 use prometheus::Registry;
 
 use crate::control::Control;
@@ -60,7 +61,8 @@ impl Metrics {
         });
         let one = |name, help, value| family(name, help, Kind::Counter, vec![Series::number(&[], value)]);
         let level = |name, help, value| family(name, help, Kind::Gauge, vec![Series::number(&[], value)]);
-        let mut families = requests(&report);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let mut families = requests(&report, now_ms.saturating_sub(report.at_ms));
         families.extend([
             in_flight(&report),
             family(
@@ -178,7 +180,19 @@ struct Sum {
     latency: Counts,
 }
 
-fn requests(report: &Report) -> Vec<Family> {
+/// Of requests for which `counted` holds, oldest first. `since_ms` is when the agent started, in Unix milliseconds.
+fn exemplars(
+    report: &Report,
+    since_ms: u64,
+    counted: impl Fn(&Exemplar) -> bool,
+) -> Vec<blueback_exposition::Exemplar> {
+    let told = report.exemplars.iter().filter(|known| counted(known));
+    let mut told: Vec<_> = told.map(|known| (known, since_ms.saturating_add(known.at_ms)).into()).collect();
+    told.sort_by_key(|known: &blueback_exposition::Exemplar| known.at_ms);
+    told
+}
+
+fn requests(report: &Report, since_ms: u64) -> Vec<Family> {
     let mut sums: BTreeMap<(Slot, &str), Sum> = BTreeMap::new();
     for (key, latency) in &report.totals.series {
         let sum = sums.entry((key.slot, &*key.route)).or_default();
@@ -187,16 +201,18 @@ fn requests(report: &Report) -> Vec<Family> {
     }
     let requests = sums.iter().flat_map(|(&(slot, route), sum)| {
         sum.by_outcome.iter().map(move |(&outcome, &count)| {
-            Series::number(
-                &[("slot", slot.as_str()), ("route", route), ("outcome", outcome_label(outcome))],
-                count as f64,
-            )
+            let labels = [("slot", slot.as_str()), ("route", route), ("outcome", outcome.as_str())];
+            let is_of = |known: &Exemplar| known.slot == slot && &*known.route == route && known.outcome == outcome;
+            let exemplars = exemplars(report, since_ms, is_of).into_iter();
+            let exemplars = exemplars.map(|known| blueback_exposition::Exemplar { value: 1.0, ..known });
+            Series::number(&labels, count as f64).with_exemplars(exemplars.collect())
         })
     });
     let requests = requests.collect();
     let durations = sums.iter().map(|(&(slot, route), sum)| {
         let distribution = Distribution::of_latency(&sum.latency, &EDGES_SECONDS);
-        Series::distribution(&[("slot", slot.as_str()), ("route", route)], distribution)
+        let exemplars = exemplars(report, since_ms, |known| known.slot == slot && &*known.route == route);
+        Series::distribution(&[("slot", slot.as_str()), ("route", route)], distribution).with_exemplars(exemplars)
     });
     vec![
         family(
@@ -227,16 +243,6 @@ fn in_flight(report: &Report) -> Family {
         .into_iter()
         .map(|((slot, pod), count)| Series::number(&[("slot", slot.as_str()), ("pod", pod)], count as f64));
     family("blueback_agent_in_flight_requests", "Requests not yet answered.", Kind::Gauge, gauges.collect())
-}
-
-fn outcome_label(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::ClientError => "client_error",
-        Outcome::ServerError => "server_error",
-        Outcome::Unreachable => "unreachable",
-        Outcome::ClientGone => "client_gone",
-    }
 }
 
 fn family(name: &str, help: &str, kind: Kind, series: Vec<Series>) -> Family {

@@ -14,6 +14,7 @@ pub mod door;
 pub mod effect;
 pub mod event;
 pub mod evidence;
+pub mod examples;
 pub mod executors;
 pub mod figures;
 pub mod gate;

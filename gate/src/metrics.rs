@@ -51,16 +51,6 @@ const PHASES: [(Phase, &str); 8] = [
 /// The sides of a service, in the order of its figures.
 const SIDES: [&str; 2] = ["blue", "green"];
 
-const fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::ClientError => "client_error",
-        Outcome::ServerError => "server_error",
-        Outcome::Unreachable => "unreachable",
-        Outcome::ClientGone => "client_gone",
-    }
-}
-
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
@@ -336,10 +326,11 @@ impl Guarded {
             let counts = &service.sides[place];
             for each in Outcome::ALL {
                 let seen = counts.requests[each as usize];
-                self.requests.with_label_values(&[gate, side, outcome(each)]).inc_by(seen);
+                self.requests.with_label_values(&[gate, side, each.as_str()]).inc_by(seen);
             }
             let seen = Distribution::of_latency(&counts.latency, &LATENCY_SECONDS);
-            latency.series.push(Series::distribution(&[("gate", gate), ("side", side)], seen));
+            let seen = Series::distribution(&[("gate", gate), ("side", side)], seen);
+            latency.series.push(seen.with_exemplars(service.examples[place].exposed()));
             self.share.with_label_values(&[gate, side]).set(service.shares[place]);
             self.agents.with_label_values(&[gate, side]).set(i64::from(service.agents[place]));
             for (ready, word) in ["false", "true"].into_iter().enumerate() {

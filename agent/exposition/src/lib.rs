@@ -96,6 +96,14 @@ impl Exemplar {
     }
 }
 
+impl From<(&blueback_report::Exemplar, u64)> for Exemplar {
+    /// Of a latency, in seconds, with the time of the request's end in Unix milliseconds.
+    fn from((known, at_ms): (&blueback_report::Exemplar, u64)) -> Self {
+        let value = known.latency_us as f64 / 1e6;
+        Self { trace: known.trace, span: known.span, value, at_ms, status: known.status }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
