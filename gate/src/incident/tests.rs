@@ -121,7 +121,7 @@ fn the_document_tells_loss_deeds_and_what_is_left_to_do() {
     for line in [
         "# shop-3 was reverted",
         "| [4bf92f3577b34da6a3ce929d0e0e4736](<https://tempo.example/trace/4bf92f3577b34da6a3ce929d0e0e4736>) | green | \
-         503, server error |",
+         503, server error | 12 ms | – | green-1 | 2026-11-23 22:19:29 UTC |",
         "**error rate &gt; 5%: 52% of 61 requests failed**",
         "- Switched: 2026-11-23 22:19:29 UTC, by ada",
         "- Measured: 52%; allowed: 5%",
