@@ -3,6 +3,7 @@
 mod api;
 mod definitions;
 mod evidence;
+mod examples;
 mod hooks;
 mod ledger;
 mod page;

@@ -28,6 +28,7 @@ mod queries;
 mod quiet;
 mod scraped;
 mod shared_fault;
+mod traced;
 
 use std::time::Duration;
 

@@ -19,6 +19,9 @@ pub struct Apart {
     pub sidecars: Vec<Process>,
     /// Where they listen, in the same order.
     pub beside: Vec<SocketAddr>,
+    /// The admin port of the front agent.
+    pub admin: SocketAddr,
+    gate_flags: Vec<String>,
 }
 
 impl Apart {
@@ -28,7 +31,16 @@ impl Apart {
     ///
     /// When something does not come up.
     pub async fn start(plan: Plan) -> Self {
-        let mut apart = Self::beside(&plan).await;
+        Self::start_with(plan, &[]).await
+    }
+
+    /// The same, with further flags for the gate.
+    ///
+    /// # Panics
+    ///
+    /// When something does not come up.
+    pub async fn start_with(plan: Plan, gate_flags: &[&str]) -> Self {
+        let mut apart = Self::beside(&plan, gate_flags).await;
         apart.front = Some(apart.start_front());
         apart.stage.open().await;
         apart
@@ -41,14 +53,15 @@ impl Apart {
     ///
     /// When something does not come up.
     pub async fn start_without_front(plan: Plan) -> Self {
-        let apart = Self::beside(&plan).await;
+        let apart = Self::beside(&plan, &[]).await;
         apart.service_until("both agents", |service| service.agents == 2).await;
         apart
     }
 
-    async fn beside(plan: &Plan) -> Self {
+    async fn beside(plan: &Plan, gate_flags: &[&str]) -> Self {
         let stage = Stage::set(plan).await;
-        let hub = gate(&stage);
+        let gate_flags: Vec<_> = gate_flags.iter().map(ToString::to_string).collect();
+        let hub = gate(&stage, &gate_flags);
         let beside = vec![free_address(), free_address()];
         let sidecars =
             [("blue", &stage.blue[0], beside[0], beside[1]), ("green", &stage.green[0], beside[1], beside[0])].map(
@@ -66,20 +79,22 @@ impl Apart {
                     )
                 },
             );
-        Self { stage, hub, front: None, sidecars: sidecars.into(), beside }
+        Self { stage, hub, front: None, sidecars: sidecars.into(), beside, admin: free_address(), gate_flags }
     }
 
     /// Starts the front agent, again after it was killed.
     #[must_use]
     pub fn start_front(&self) -> Process {
         let (blue, green) = (self.beside[0].to_string(), self.beside[1].to_string());
-        agent(&self.stage, "front", self.listen, &[("--blue", blue), ("--green", green), ("--pod", "front".to_owned())])
+        let more =
+            [("--blue", blue), ("--green", green), ("--pod", "front".to_owned()), ("--admin", self.admin.to_string())];
+        agent(&self.stage, "front", self.listen, &more)
     }
 
     /// Starts the gate on its store and address, again after it was killed.
     #[must_use]
     pub fn start_gate(&self) -> Process {
-        gate(&self.stage)
+        gate(&self.stage, &self.gate_flags)
     }
 }
 
@@ -91,11 +106,12 @@ impl Deref for Apart {
     }
 }
 
-fn gate(stage: &Stage) -> Process {
+fn gate(stage: &Stage, flags: &[String]) -> Process {
     let mut arguments = vec!["--api".to_owned(), stage.api.to_string()];
     arguments.extend(["--service".to_owned(), format!("{SERVICE}=blue")]);
     arguments.extend(["--store".to_owned(), stage.folder.path().join("store").display().to_string()]);
     arguments.extend(stage.rules());
+    arguments.extend_from_slice(flags);
     Process::start("blueback-gate", arguments)
 }
 

@@ -48,6 +48,15 @@ pub async fn get(to: SocketAddr, path: &str) -> anyhow::Result<Answer> {
     send(TcpStream::connect(to).await?, None, Method::GET, path, "").await
 }
 
+/// A GET request with these headers, on a connection of its own.
+///
+/// # Errors
+///
+/// When there was no whole answer.
+pub async fn get_with(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    send_with(TcpStream::connect(to).await?, headers, Method::GET, path, "").await
+}
+
 /// A POST request of JSON on a connection of its own.
 ///
 /// # Errors
@@ -105,6 +114,18 @@ async fn send(
     path: &str,
     body: &str,
 ) -> anyhow::Result<Answer> {
+    let authorization = token.map(|token| format!("Bearer {token}"));
+    let headers: Vec<_> = authorization.iter().map(|value| ("authorization", value.as_str())).collect();
+    send_with(stream, &headers, method, path, body).await
+}
+
+async fn send_with(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    headers: &[(&str, &str)],
+    method: Method,
+    path: &str,
+    body: &str,
+) -> anyhow::Result<Answer> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut request = Request::builder()
@@ -112,8 +133,8 @@ async fn send(
         .uri(path)
         .header("host", "localhost")
         .header("content-type", "application/json");
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
+    for &(name, value) in headers {
+        request = request.header(name, value);
     }
     let response = sender.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
     let status = response.status().as_u16();

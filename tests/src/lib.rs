@@ -27,7 +27,7 @@ pub use apiserver::{ADMIN, ApiServer, LIMITED, Pods};
 pub use binary::{binary, release_binary, shipped_agent};
 pub use folder::Folder;
 pub use guarded::Guarded;
-pub use http::{Answer, Caller, get, post};
+pub use http::{Answer, Caller, get, get_with, post};
 pub use ports::free_address;
 pub use process::{Process, Ran, run};
 pub use prometheus::Prometheus;

@@ -68,8 +68,9 @@ impl Prometheus {
             format!("--storage.tsdb.path={}", folder.path().join(name).display()),
             format!("--web.listen-address={addr}"),
         ];
-        // A flag of 2.40 to 3.8; later ones have native histograms without it.
-        arguments.extend(native.then(|| "--enable-feature=native-histograms".to_owned()));
+        // Native histograms are a flag of 2.40 to 3.8; later ones have them without it.
+        let features = if native { "exemplar-storage,native-histograms" } else { "exemplar-storage" };
+        arguments.push(format!("--enable-feature={features}"));
         let mut process = Process::start_at(program, "prometheus", arguments);
         process.until_ready(addr, UP_MAX).await;
         Self { addr, process }
@@ -88,6 +89,28 @@ impl Prometheus {
         }
         let result = &answer.json()["data"]["result"];
         Ok(result.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until the exemplars of the series that a selector names have a trace, and returns its exemplar.
+    ///
+    /// # Panics
+    ///
+    /// When they do not have it within `deadline`.
+    pub async fn exemplar(&self, deadline: Duration, selector: &str, trace_id: &str) -> Value {
+        until(deadline, &format!("{trace_id} in {selector}"), async || {
+            let query = blueback_gate::wording::segment(selector);
+            let path = format!("/api/v1/query_exemplars?query={query}&start=0&end=4102444800");
+            let answer = get(self.addr, &path).await.map_err(|error| error.to_string())?;
+            if answer.status != 200 {
+                return Err(answer.text);
+            }
+            let answer = answer.json();
+            let series = answer["data"].as_array().into_iter().flatten();
+            let mut exemplars = series.flat_map(|series| series["exemplars"].as_array().into_iter().flatten());
+            let found = exemplars.find(|exemplar| exemplar["labels"]["trace_id"] == trace_id).cloned();
+            found.ok_or_else(|| format!("{answer:#}"))
+        })
+        .await
     }
 
     /// Waits until a query has an answer that is wanted.

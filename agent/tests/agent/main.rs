@@ -14,3 +14,4 @@ mod refusing;
 mod reporting;
 mod retrying;
 mod securing;
+mod tracing;

@@ -239,6 +239,9 @@ pub struct GuardArgs {
     /// File that holds the token which the API asks of those who decide; without it the API must be on loopback
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Where a person looks at a trace: a URL with {trace_id} in it; example traces of a release are linked with it
+    #[arg(long, value_name = "URL")]
+    pub trace_url: Option<String>,
     /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,

@@ -110,6 +110,7 @@ impl Stage {
             serving: blueback_report::Slot::Blue,
             rules: RulesFile::default(),
             api,
+            trace_url: None,
             store: None,
             workers: None,
             seed: Some(seed),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use blueback_agent::{Agent, Target};
 use blueback_gate::ask::AskConfig;
+use blueback_gate::examples::TraceUrl;
 use blueback_gate::tell::TellConfig;
 use blueback_gate::{RulesFile, Server, ServiceConfig};
 use blueback_report::{NAME_BYTES_MAX, Role, Slot};
@@ -36,6 +37,8 @@ pub struct GuardConfig {
     pub api: SocketAddr,
     /// Folder that keeps releases over a restart.
     pub store: Option<PathBuf>,
+    /// Where a person looks at a trace.
+    pub trace_url: Option<TraceUrl>,
     /// Threads that carry traffic; as many as there are cores when absent.
     pub workers: Option<usize>,
     /// Makes the choice of backends repeatable.
@@ -63,6 +66,8 @@ impl TryFrom<GuardArgs> for GuardConfig {
         let green = flag.check_all("--green", words::addresses(&args.green));
         let rules = flag.check("--rules", read_rules(args.rules));
         let token = flag.check("--token-file", args.token_file.as_deref().map(read_token).transpose());
+        let trace_url = args.trace_url.map(|text| text.parse().map_err(|accepted| format!("{text:?}: {accepted}")));
+        let trace_url = flag.check("--trace-url", trace_url.transpose()).flatten();
         let name = flag.check("--name", check_name(args.name));
         flag.check("--probe", check_probe(args.probe.as_deref()));
         if let (Some(blue), Some(green)) = (&blue, &green) {
@@ -99,6 +104,7 @@ impl TryFrom<GuardArgs> for GuardConfig {
                     green,
                     serving: args.serving.into(),
                     rules,
+                    trace_url,
                     api,
                     store: args.store,
                     workers: args.workers.map(usize::from),
@@ -172,6 +178,7 @@ impl Guard {
             token: config.token,
             tell: config.tell,
             ask: config.ask,
+            trace_url: config.trace_url,
             ..blueback_gate::Config::default()
         })
         .await
