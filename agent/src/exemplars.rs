@@ -79,7 +79,7 @@ impl Place {
             let version = self.version.load(Acquire);
             let words = self.words.each_ref().map(|word| word.load(Relaxed));
             fence(Acquire);
-            let is_whole = version > 0 && version % 2 == 0 && self.version.load(Relaxed) == version;
+            let is_whole = version > 0 && version.is_multiple_of(2) && self.version.load(Relaxed) == version;
             is_whole.then_some(words)
         })?;
         let [high, low, span, latency_us, at_us, ended] = words;
