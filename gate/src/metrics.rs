@@ -30,7 +30,7 @@ const REFUSALS: [&str; 4] = ["unauthenticated", "foreign_pod", "unknown_gate", "
 /// What is asked of the API server.
 const VERBS: [&str; 4] = ["watch", "patch", "lease", "review"];
 /// Those who are told.
-const RECEIVERS: [&str; 3] = ["alertmanager", "webhook", "grafana"];
+const RECEIVERS: [&str; 5] = ["alertmanager", "webhook", "grafana", "traces", "metrics"];
 /// What came of an attempt to tell them; dropped is what will not be tried again.
 const RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
 /// What comes of a question to the monitoring.
