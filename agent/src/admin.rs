@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
+use blueback_exposition::Format;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -49,21 +50,25 @@ pub async fn serve(listener: TcpListener, control: Rc<Control>) {
 }
 
 fn answer(request: &Request<Incoming>, control: &Control, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let text = |status, text: String| {
-        let mut response = Response::new(Full::from(text));
+    let answered = |status, kind: &'static str, body: Vec<u8>| {
+        let mut response = Response::new(Full::from(body));
         *response.status_mut() = status;
-        let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
         response
     };
+    let text = |status, text: &str| answered(status, "text/plain; charset=utf-8", text.into());
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
     }
     match request.uri().path() {
-        "/metrics" => text(StatusCode::OK, metrics.render()),
-        "/live" => text(StatusCode::OK, "live\n".to_owned()),
-        "/ready" if control.is_ready() => text(StatusCode::OK, "ready\n".to_owned()),
-        "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
-        _ => text(StatusCode::NOT_FOUND, "here are /metrics, /live and /ready\n".to_owned()),
+        "/metrics" => {
+            let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+            let format = Format::negotiate(accept);
+            answered(StatusCode::OK, format.content_type(), format.write(&metrics.gather()))
+        }
+        "/live" => text(StatusCode::OK, "live\n"),
+        "/ready" if control.is_ready() => text(StatusCode::OK, "ready\n"),
+        "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        _ => text(StatusCode::NOT_FOUND, "here are /metrics, /live and /ready\n"),
     }
 }

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dependency;
+pub mod exemplars;
 pub mod inflight;
 pub mod limits;
 pub mod link;
@@ -29,6 +30,7 @@ pub mod reporter;
 pub mod ring;
 pub mod route;
 pub mod stream;
+pub mod traceparent;
 
 /// The client of `report.proto`'s service.
 #[expect(unused_qualifications, clippy::allow_attributes_without_reason, reason = "generated; documented in report.proto")]

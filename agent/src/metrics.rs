@@ -5,19 +5,17 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use blueback_report::{Counts, Dependency, Outcome, Report, Slot};
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Encoder, Registry, TextEncoder};
+use blueback_exposition::{Distribution, Family, Kind, Series};
+use blueback_report::{Counts, Dependency, Exemplar, Outcome, Report, Slot};
+use prometheus::Registry;
 
 use crate::control::Control;
 use crate::recorder::{Recorder, Refused};
 
-/// Upper edges of the latency histogram in microseconds, from what a cache answers in to what a client gives up at.
-const EDGES_US: [u64; 14] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 30_000_000,
-];
+/// Upper edges of the latency histogram, from what a cache answers in to what a client gives up at.
+const EDGES_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Renders `/metrics`.
 #[derive(Debug)]
@@ -37,19 +35,15 @@ impl Metrics {
         Self { process, control }
     }
 
-    /// Text in Prometheus' exposition format 0.0.4.
+    /// Everything, for [`blueback_exposition`] to write down.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn gather(&self) -> Vec<Family> {
         let mut families = self.families();
-        families.extend(self.process.gather());
-        let mut text = Vec::new();
-        // A family without metrics is refused by the encoder, and says nothing anyway.
-        families.retain(|family| !family.get_metric().is_empty());
-        TextEncoder::new().encode(&families, &mut text).expect("writing to memory does not fail");
-        String::from_utf8(text).expect("the encoder writes text")
+        families.extend(self.process.gather().into_iter().map(Family::from));
+        families
     }
 
-    fn families(&self) -> Vec<MetricFamily> {
+    fn families(&self) -> Vec<Family> {
         let report = self.control.reporter.borrow_mut().state();
         let table = self.control.router.table();
         let gate = &self.control.gate;
@@ -60,26 +54,27 @@ impl Metrics {
         let refused = Refused::ALL.map(|why| {
             let count: u64 =
                 reporter.recorders().iter().map(|recorder| recorder.own.refused[why as usize].load(Relaxed)).sum();
-            counter(&[("why", why.as_str())], count as f64)
+            Series::number(&[("why", why.as_str())], count as f64)
         });
         let ready = report.targets.iter().map(|target| {
-            gauge(&[("slot", target.slot.as_str()), ("pod", &target.pod)], f64::from(u8::from(target.ready)))
+            Series::number(&[("slot", target.slot.as_str()), ("pod", &target.pod)], f64::from(u8::from(target.ready)))
         });
-        let one = |name, help, value| family(name, help, MetricType::COUNTER, vec![counter(&[], value)]);
-        let level = |name, help, value| family(name, help, MetricType::GAUGE, vec![gauge(&[], value)]);
-        let mut families = requests(&report);
+        let one = |name, help, value| family(name, help, Kind::Counter, vec![Series::number(&[], value)]);
+        let level = |name, help, value| family(name, help, Kind::Gauge, vec![Series::number(&[], value)]);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let mut families = requests(&report, now_ms.saturating_sub(report.at_ms));
         families.extend([
             in_flight(&report),
             family(
                 "blueback_agent_build_info",
                 "1, with the version.",
-                MetricType::GAUGE,
-                vec![gauge(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+                Kind::Gauge,
+                vec![Series::number(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)],
             ),
             family(
                 "blueback_agent_backend_ready",
                 "Whether the backend answers its probe.",
-                MetricType::GAUGE,
+                Kind::Gauge,
                 ready.collect(),
             ),
             level("blueback_agent_connections", "Client connections open.", own(|r| r.own.connections.load(Relaxed))),
@@ -102,38 +97,38 @@ impl Metrics {
             family(
                 "blueback_agent_refused_total",
                 "Requests and connections that the agent itself refused.",
-                MetricType::COUNTER,
+                Kind::Counter,
                 refused.to_vec(),
             ),
             family(
                 "blueback_agent_dependency_up",
                 "Whether the dependency answered its last check.",
-                MetricType::GAUGE,
-                dependencies(&report, |dependency| f64::from(u8::from(dependency.up)), gauge),
+                Kind::Gauge,
+                dependencies(&report, |dependency| f64::from(u8::from(dependency.up))),
             ),
             family(
                 "blueback_agent_dependency_checks_total",
                 "Checks of the dependency.",
-                MetricType::COUNTER,
-                dependencies(&report, |dependency| dependency.checks as f64, counter),
+                Kind::Counter,
+                dependencies(&report, |dependency| dependency.checks as f64),
             ),
             family(
                 "blueback_agent_dependency_failures_total",
                 "Checks that the dependency did not answer as it should.",
-                MetricType::COUNTER,
-                dependencies(&report, |dependency| dependency.failures as f64, counter),
+                Kind::Counter,
+                dependencies(&report, |dependency| dependency.failures as f64),
             ),
             family(
                 "blueback_agent_cgroup_cpu_ratio",
                 "Processor time used by the watched control group, of its limit.",
-                MetricType::GAUGE,
-                report.resources.cpu_ratio.map(|ratio| gauge(&[], ratio)).into_iter().collect(),
+                Kind::Gauge,
+                report.resources.cpu_ratio.map(|ratio| Series::number(&[], ratio)).into_iter().collect(),
             ),
             family(
                 "blueback_agent_cgroup_memory_ratio",
                 "Working set of the watched control group, of its limit.",
-                MetricType::GAUGE,
-                report.resources.memory_ratio.map(|ratio| gauge(&[], ratio)).into_iter().collect(),
+                Kind::Gauge,
+                report.resources.memory_ratio.map(|ratio| Series::number(&[], ratio)).into_iter().collect(),
             ),
             level("blueback_agent_epoch", "Epoch of the route in force.", report.epoch as f64),
             level("blueback_agent_green_share_ratio", "Share of requests for the green slot.", table.route.green_share),
@@ -185,7 +180,19 @@ struct Sum {
     latency: Counts,
 }
 
-fn requests(report: &Report) -> Vec<MetricFamily> {
+/// Of requests for which `counted` holds, oldest first. `since_ms` is when the agent started, in Unix milliseconds.
+fn exemplars(
+    report: &Report,
+    since_ms: u64,
+    counted: impl Fn(&Exemplar) -> bool,
+) -> Vec<blueback_exposition::Exemplar> {
+    let told = report.exemplars.iter().filter(|known| counted(known));
+    let mut told: Vec<_> = told.map(|known| (known, since_ms.saturating_add(known.at_ms)).into()).collect();
+    told.sort_by_key(|known: &blueback_exposition::Exemplar| known.at_ms);
+    told
+}
+
+fn requests(report: &Report, since_ms: u64) -> Vec<Family> {
     let mut sums: BTreeMap<(Slot, &str), Sum> = BTreeMap::new();
     for (key, latency) in &report.totals.series {
         let sum = sums.entry((key.slot, &*key.route)).or_default();
@@ -194,110 +201,50 @@ fn requests(report: &Report) -> Vec<MetricFamily> {
     }
     let requests = sums.iter().flat_map(|(&(slot, route), sum)| {
         sum.by_outcome.iter().map(move |(&outcome, &count)| {
-            counter(&[("slot", slot.as_str()), ("route", route), ("outcome", outcome_label(outcome))], count as f64)
+            let labels = [("slot", slot.as_str()), ("route", route), ("outcome", outcome.as_str())];
+            let is_of = |known: &Exemplar| known.slot == slot && &*known.route == route && known.outcome == outcome;
+            let exemplars = exemplars(report, since_ms, is_of).into_iter();
+            let exemplars = exemplars.map(|known| blueback_exposition::Exemplar { value: 1.0, ..known });
+            Series::number(&labels, count as f64).with_exemplars(exemplars.collect())
         })
     });
     let requests = requests.collect();
-    let durations =
-        sums.iter().map(|(&(slot, route), sum)| histogram(&[("slot", slot.as_str()), ("route", route)], &sum.latency));
+    let durations = sums.iter().map(|(&(slot, route), sum)| {
+        let distribution = Distribution::of_latency(&sum.latency, &EDGES_SECONDS);
+        let exemplars = exemplars(report, since_ms, |known| known.slot == slot && &*known.route == route);
+        Series::distribution(&[("slot", slot.as_str()), ("route", route)], distribution).with_exemplars(exemplars)
+    });
     vec![
         family(
             "blueback_agent_requests_total",
             "Requests that ended, by who answered and how.",
-            MetricType::COUNTER,
+            Kind::Counter,
             requests,
         ),
         family(
             "blueback_agent_request_duration_seconds",
             "Time until the last byte of the response.",
-            MetricType::HISTOGRAM,
+            Kind::Histogram,
             durations.collect(),
         ),
     ]
 }
 
-fn dependencies(
-    report: &Report,
-    value: fn(&Dependency) -> f64,
-    metric: fn(&[(&str, &str)], f64) -> Metric,
-) -> Vec<Metric> {
-    report.dependencies.iter().map(|known| metric(&[("dependency", &*known.name)], value(known))).collect()
+fn dependencies(report: &Report, value: fn(&Dependency) -> f64) -> Vec<Series> {
+    report.dependencies.iter().map(|known| Series::number(&[("dependency", &*known.name)], value(known))).collect()
 }
 
-fn in_flight(report: &Report) -> MetricFamily {
+fn in_flight(report: &Report) -> Family {
     let mut sums: BTreeMap<(Slot, &str), u64> = BTreeMap::new();
     for key in report.totals.admitted.keys() {
         *sums.entry((key.slot, &*key.pod)).or_default() += report.in_flight.get(key).copied().unwrap_or(0);
     }
-    let gauges =
-        sums.into_iter().map(|((slot, pod), count)| gauge(&[("slot", slot.as_str()), ("pod", pod)], count as f64));
-    family("blueback_agent_in_flight_requests", "Requests not yet answered.", MetricType::GAUGE, gauges.collect())
+    let gauges = sums
+        .into_iter()
+        .map(|((slot, pod), count)| Series::number(&[("slot", slot.as_str()), ("pod", pod)], count as f64));
+    family("blueback_agent_in_flight_requests", "Requests not yet answered.", Kind::Gauge, gauges.collect())
 }
 
-fn outcome_label(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::ClientError => "client_error",
-        Outcome::ServerError => "server_error",
-        Outcome::Unreachable => "unreachable",
-        Outcome::ClientGone => "client_gone",
-    }
-}
-
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
-fn labelled(labels: &[(&str, &str)]) -> Metric {
-    let mut metric = Metric::default();
-    metric.set_label(
-        labels
-            .iter()
-            .map(|&(name, value)| {
-                let mut pair = LabelPair::default();
-                pair.set_name(name.to_owned());
-                pair.set_value(value.to_owned());
-                pair
-            })
-            .collect(),
-    );
-    metric
-}
-
-fn counter(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut metric = labelled(labels);
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    metric.set_counter(counter);
-    metric
-}
-
-fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
-    let mut metric = labelled(labels);
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn histogram(labels: &[(&str, &str)], counts: &Counts) -> Metric {
-    let total = counts.total();
-    let buckets = EDGES_US.map(|edge| {
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(edge as f64 / 1e6);
-        bucket.set_cumulative_count(total - counts.over(edge));
-        bucket
-    });
-    let mut histogram = Histogram::default();
-    histogram.set_sample_count(total);
-    histogram.set_sample_sum(counts.sum_us as f64 / 1e6);
-    histogram.set_bucket(buckets.to_vec());
-    let mut metric = labelled(labels);
-    metric.set_histogram(histogram);
-    metric
+fn family(name: &str, help: &str, kind: Kind, series: Vec<Series>) -> Family {
+    Family { series, ..Family::new(name, help, kind) }
 }

@@ -16,8 +16,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use blueback_report::buckets::{BUCKETS, index_of};
 use blueback_report::{Age, Counts, LIMITS_MAX, Outcome, Protocol, ROUTES_MAX, SERIES_MAX};
 
+use crate::exemplars::{Exemplars, Remembered};
 use crate::inflight::{InFlight, Marks, Origin};
 use crate::route::{CLASS_DEFAULT, CLASS_OTHER};
+use crate::traceparent::TraceParent;
 
 /// Route classes that can ever be told apart: the default, `other`, and twice what may be watched at once.
 pub const CLASSES: usize = 2 + 2 * ROUTES_MAX;
@@ -93,6 +95,7 @@ struct Class {
     /// By age at the end and by number of the limit.
     settled: [[AtomicU64; LIMITS_MAX]; AGES],
     lanes: [Lazy<[Lazy<Lane>; LANES]>; PROTOCOLS.len()],
+    exemplars: Lazy<Exemplars>,
 }
 
 impl Default for Class {
@@ -101,6 +104,7 @@ impl Default for Class {
             epochs: array::from_fn(|_| Epoch::default()),
             settled: array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0))),
             lanes: array::from_fn(|_| OnceLock::new()),
+            exemplars: OnceLock::new(),
         }
     }
 }
@@ -233,6 +237,10 @@ pub struct Admitted {
     protocol: Protocol,
     /// Place in the in-flight table, if there was room.
     place: Option<u16>,
+    /// The trace that it belongs to, if that is recorded.
+    pub trace: Option<TraceParent>,
+    /// HTTP status of its response, zero while there is none.
+    pub status: Cell<u16>,
 }
 
 /// The one writer of a recorder.
@@ -270,6 +278,15 @@ impl Recorder {
                     let (age, outcome) = (AGE[at / Outcome::ALL.len()], Outcome::ALL[at % Outcome::ALL.len()]);
                     visit(backend, number, protocol, age, outcome, lane.last_byte.counts(), lane.first_byte.counts());
                 }
+            }
+        });
+    }
+
+    /// Calls `visit` with each request that is remembered as an example: backend, class, request.
+    pub fn exemplars(&self, mut visit: impl FnMut(usize, usize, Remembered)) {
+        self.classes(|backend, number, class| {
+            for known in class.exemplars.get().into_iter().flat_map(|exemplars| exemplars.iter()) {
+                visit(backend, number, known);
             }
         });
     }
@@ -342,7 +359,7 @@ impl Writer {
             }
             None => add(&self.own().unrecorded, 1),
         }
-        Admitted { start_us, epoch, backend, class, protocol, place }
+        Admitted { start_us, epoch, backend, class, protocol, place, trace: None, status: Cell::new(0) }
     }
 
     /// The first byte of its response came.
@@ -360,9 +377,14 @@ impl Writer {
     /// It ended.
     pub fn end(&self, request: &Admitted, outcome: Outcome, now_us: u64, epoch: u64) {
         let age = Age::of(request.epoch, epoch);
+        let latency_us = now_us.saturating_sub(request.start_us);
         match self.lane(request, age, outcome) {
-            Some(lane) => lane.last_byte.record(now_us.saturating_sub(request.start_us)),
+            Some(lane) => lane.last_byte.record(latency_us),
             None => add(&self.own().unrecorded, 1),
+        }
+        if let Some(trace) = request.trace {
+            let exemplars = self.recorder.class(request.backend, request.class).exemplars.get_or_init(Box::default);
+            exemplars.note(trace, outcome, request.status.get(), latency_us, now_us);
         }
         if let Some(place) = request.place {
             let marks = self.recorder.in_flight.end(usize::from(place));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use blueback_report::{
-    AdmissionKey, Age, Dependency, Health, LIMITS_MAX, Limit, Measure, OverdueKey, Report, Resources, SERIES_MAX,
-    SeriesKey, Totals, Watch,
+    AdmissionKey, Age, Dependency, EXEMPLARS_MAX, Exemplar, Health, LIMITS_MAX, Limit, Measure, OverdueKey, Report,
+    Resources, SERIES_MAX, SeriesKey, Totals, Watch,
 };
 
 use crate::cgroup::Cgroup;
@@ -79,6 +79,8 @@ pub struct Reporter {
     resources: Resources,
     acknowledged: Counted,
     sent: VecDeque<(u64, Counted)>,
+    /// Time of the newest report that is acknowledged on this stream: the gate has the exemplars until then.
+    exemplars_ms: Option<u64>,
     last_ms: u64,
     process: (u64, u64),
 }
@@ -105,6 +107,7 @@ impl Reporter {
             resources: Resources::default(),
             acknowledged: Counted::default(),
             sent: VecDeque::new(),
+            exemplars_ms: None,
             last_ms: 0,
             process: (0, 0),
         }
@@ -270,6 +273,25 @@ impl Reporter {
                 latency.first_byte.add(&first_byte);
             });
         }
+        for recorder in &self.recorders {
+            recorder.exemplars(|backend, class, known| {
+                let (backend, at_ms) = (&backends[backend], known.at_us / 1_000);
+                // One that ended while this was read comes next time.
+                if at_ms <= report.at_ms {
+                    report.exemplars.push(Exemplar {
+                        slot: backend.slot,
+                        pod: backend.pod.clone(),
+                        route: self.classes[class].clone(),
+                        outcome: known.outcome,
+                        trace: known.trace,
+                        span: known.span,
+                        latency_us: known.latency_us,
+                        at_ms,
+                        status: known.status,
+                    });
+                }
+            });
+        }
         self.settle();
         for (key, &crossed) in &self.crossed {
             report.totals.overdue.entry(key.clone()).or_default().crossed = crossed;
@@ -309,7 +331,9 @@ impl Reporter {
         if let Some(cgroup) = &mut self.cgroup {
             self.resources = cgroup.read(self.clock.now_us());
         }
-        let state = self.state();
+        let mut state = self.state();
+        // What is still remembered goes with the first live report of a stream; the ring's room is for evidence.
+        state.exemplars.clear();
         self.ring.push(state);
     }
 
@@ -317,6 +341,7 @@ impl Reporter {
     pub fn begin(&mut self, merged_ms: u64) -> Vec<bytes::Bytes> {
         self.acknowledged = Counted::default();
         self.sent.clear();
+        self.exemplars_ms = None;
         self.ring.replay(merged_ms)
     }
 
@@ -332,6 +357,10 @@ impl Reporter {
         let totals = std::mem::replace(&mut report.totals, changed);
         let dependencies = dependency::since(&report.dependencies, &self.acknowledged.dependencies);
         let dependencies = std::mem::replace(&mut report.dependencies, dependencies);
+        report.exemplars.retain(|known| self.exemplars_ms.is_none_or(|known_ms| known.at_ms > known_ms));
+        // Failed ones first, then the newest; the bound is far above what few routes and backends come to.
+        report.exemplars.sort_by_key(|known| (!known.outcome.is_fault(), std::cmp::Reverse(known.at_ms)));
+        report.exemplars.truncate(EXEMPLARS_MAX);
         if self.sent.len() < UNACKNOWLEDGED_MAX {
             self.sent.push_back((report.at_ms, Counted { totals, dependencies }));
         }
@@ -340,8 +369,9 @@ impl Reporter {
 
     /// The gate has merged the report of `at_ms` and so everything before it.
     pub fn acknowledge(&mut self, at_ms: u64) {
-        while let Some((_, counted)) = self.sent.pop_front_if(|(sent_ms, _)| *sent_ms <= at_ms) {
+        while let Some((sent_ms, counted)) = self.sent.pop_front_if(|(sent_ms, _)| *sent_ms <= at_ms) {
             self.acknowledged = counted;
+            self.exemplars_ms = Some(sent_ms);
         }
     }
 

@@ -9,6 +9,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::ask::{AskArgs, AskConfig};
+use crate::examples::TraceUrl;
 pub use crate::gate::ServiceConfig;
 use crate::rules_file::RulesFile;
 use crate::tell::{TellArgs, TellConfig};
@@ -36,6 +37,8 @@ pub struct Config {
     pub tell: TellConfig,
     /// Whom to ask what rules want to know.
     pub ask: AskConfig,
+    /// Where a person looks at a trace.
+    pub trace_url: Option<TraceUrl>,
     /// Guards what ReleaseGates in a cluster name; the embedded gate when absent.
     pub kubernetes: Option<crate::kubernetes::Settings>,
     /// Ports beside the API, and what is needed for TLS and for webhooks.
@@ -95,6 +98,7 @@ impl Default for Config {
             token: None,
             tell: TellConfig::default(),
             ask: AskConfig::default(),
+            trace_url: None,
             kubernetes: None,
             entrances: Entrances::default(),
         }
@@ -185,6 +189,9 @@ pub struct Args {
     /// Address of the gate's own pod, where agents and the other gates reach it when it leads.
     #[arg(long, env = "BLUEBACK_GATE_POD_IP", value_name = "IP")]
     pod_ip: Option<String>,
+    /// Where a person looks at a trace: a URL with {trace_id} in it. Example traces of a release are linked with it.
+    #[arg(long, env = "BLUEBACK_GATE_TRACE_URL", value_name = "URL")]
+    trace_url: Option<String>,
     /// Ports beside the API.
     #[command(flatten)]
     entrances: EntranceArgs,
@@ -307,6 +314,13 @@ impl Args {
                 }
             }
         }
+        config.trace_url = self.trace_url.and_then(|text| match text.parse() {
+            Ok(url) => Some(url),
+            Err(accepted) => {
+                wrong.push(format!("--trace-url {text:?}: {accepted}"));
+                None
+            }
+        });
         config.ask = self.ask.read(&mut wrong);
         config.tell = self.tell.read(&mut wrong);
         for word in self.services {
@@ -345,10 +359,13 @@ mod tests {
 
     #[test]
     fn everything_wrong_is_told_at_once() {
-        let args = ["gate", "--api", "here", "--service", "shop", "--log-format", "xml"];
+        let args =
+            ["gate", "--api", "here", "--service", "shop", "--log-format", "xml", "--trace-url", "https://tempo/trace"];
         let error = Args::try_parse_from(args).expect("the flags are known").read().expect_err("the values are not");
         let text = error.to_string();
-        for part in ["--api \"here\"", "--service \"shop\"", "NAME=green", "--log-format \"xml\"", "text or json"] {
+        for part in
+            ["--api \"here\"", "--service \"shop\"", "NAME=green", "--log-format \"xml\"", "text or json", "{trace_id}"]
+        {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

@@ -8,6 +8,7 @@ use blueback_report::{Counts, Outcome, Role, Slot};
 use crate::api::types as api;
 use crate::event::Step;
 use crate::evidence::Usage;
+use crate::examples::Examples;
 use crate::gate::Gate;
 use crate::revert::Revert;
 use crate::service::Service;
@@ -139,6 +140,8 @@ pub struct ServiceFigures {
     pub criteria: Vec<api::Criterion>,
     /// What ended.
     pub sides: [SideCounts; 2],
+    /// Examples of it that have a trace.
+    pub examples: [Examples; 2],
     /// Agents of each side that have a stream.
     pub agents: [u32; 2],
     /// Front agents that have one.
@@ -227,6 +230,7 @@ impl Gate {
             verdict: service.live.as_ref().map(|live| live.record.release.verdict.verdict.clone()),
             criteria: service.live.as_ref().map(|live| crate::view::criteria(live.judge())).unwrap_or_default(),
             sides: service.sides.clone(),
+            examples: service.examples.clone(),
             endings: service.endings,
             usage: sides.map(|slot| service.remembered.usage(slot, &service.pods)),
             ..ServiceFigures::default()

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
 use crate::event::{Command, Connection, Event, Step, Ticket};
 use crate::evidence::Evidence;
+use crate::examples::{Examples, TraceUrl};
 use crate::figures::{Counters, Dropped};
 use crate::history::HISTORY_SECONDS;
 use crate::ledger::{Counted, Ledger, Merged};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub rules: RulesFile,
     /// Services known in advance.
     pub services: Vec<ServiceConfig>,
+    /// Where a person looks at a trace.
+    pub trace_url: Option<TraceUrl>,
 }
 
 /// A service known in advance.
@@ -81,6 +84,7 @@ pub struct Gate {
     pub(crate) others_told: Timestamp,
     /// Switches that wait, shortly, for agents to tell what they know.
     waiting: Vec<Wish>,
+    trace_url: Option<TraceUrl>,
 }
 
 /// What an operator wants.
@@ -105,6 +109,7 @@ impl Gate {
         });
         Self {
             idle,
+            trace_url: settings.trace_url,
             services: services.collect(),
             releases: BTreeMap::new(),
             evidence: BTreeMap::new(),
@@ -350,7 +355,10 @@ impl Gate {
         if !service.vantage.has(agent.role) {
             return;
         }
-        let Merged { agent: number, placed, agent_ms, counts, .. } = report;
+        let Merged { agent: number, placed, agent_ms, counts, examples, .. } = report;
+        for example in &examples {
+            service.show(example);
+        }
         let known = |totals: Totals| {
             let instance = self.ledger.instance(connection).cloned().unwrap_or_default();
             Entry::Agent(Box::new(Known { agent: number, instance, role: agent.role, at_ms: agent_ms, totals }))
@@ -523,7 +531,7 @@ impl Gate {
             );
             live.moment("done", text, now, &mut self.counters);
         }
-        let evidence = evidence(&live, service, now);
+        let evidence = evidence(&live, service, self.trace_url.as_ref(), now);
         live.record.evidence = Some(evidence.clone());
         live.touch();
         if let Some(release) = live.publish(now, effects) {
@@ -592,7 +600,7 @@ impl Gate {
     pub fn evidence(&self, id: &str, now: Timestamp) -> Option<api::Evidence> {
         let service = self.services.values().find(|service| is_live(service, id));
         match service.and_then(|service| Some((service, service.live.as_ref()?))) {
-            Some((service, live)) => Some(evidence(live, service, now)),
+            Some((service, live)) => Some(evidence(live, service, self.trace_url.as_ref(), now)),
             None => self.evidence.get(id).map(|evidence| api::Evidence::clone(evidence)),
         }
     }
@@ -614,7 +622,8 @@ fn is_live(service: &Service, release: &str) -> bool {
     service.live.as_ref().is_some_and(|live| &*live.id == release)
 }
 
-fn evidence(live: &Live, service: &Service, now: Timestamp) -> api::Evidence {
+fn evidence(live: &Live, service: &Service, url: Option<&TraceUrl>, now: Timestamp) -> api::Evidence {
+    let examples = live.examples.iter().rev().flat_map(Examples::iter);
     api::Evidence {
         release: live.id.to_string(),
         now_ms: now.since(live.started()),
@@ -623,6 +632,7 @@ fn evidence(live: &Live, service: &Service, now: Timestamp) -> api::Evidence {
         weighings: live.course.weighings(),
         candidate: live.course.sum(live.candidate()),
         baseline: live.course.sum(live.candidate().other()),
+        example_traces: examples.map(|example| example.view(url)).collect(),
     }
 }
 

@@ -9,6 +9,7 @@ mod checklist;
 mod markdown;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traces;
 
 use askama::Template;
 
@@ -18,6 +19,8 @@ use crate::timeline;
 use crate::wording;
 
 pub use checklist::Check;
+pub use traces::Trace;
+pub(crate) use traces::traces;
 
 /// Moments that are steps of a revert, and what each of them is.
 const STEPS: [(&str, &str); 5] = [
@@ -45,6 +48,8 @@ pub struct Story {
     pub timeline: Vec<Row>,
     /// The rules and what they measured.
     pub rules: Vec<Rule>,
+    /// Requests whose trace can be looked at.
+    pub traces: Vec<Trace>,
     /// What to look at.
     pub look_at: Vec<String>,
     /// What a person makes sure of.
@@ -158,6 +163,7 @@ impl Story {
             actions: actions(release),
             timeline: rows(release),
             rules: rules(evidence),
+            traces: traces(evidence),
             look_at: checklist::look_at(release, evidence),
             checklist: checklist::of(release),
             pictures: pictures(release, evidence),

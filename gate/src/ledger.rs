@@ -14,13 +14,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use blueback_report::{
-    AdmissionKey, Counts, DEPENDENCIES_MAX, Dependency, Health, Hello, NAME_BYTES_MAX, Report, Resources, Role, Route,
-    SERIES_MAX, Slot, TARGETS_MAX, TargetState, Totals,
+    AdmissionKey, Counts, DEPENDENCIES_MAX, Dependency, Exemplar, Health, Hello, NAME_BYTES_MAX, Report, Resources,
+    Role, Route, SERIES_MAX, Slot, TARGETS_MAX, TargetState, Totals,
 };
 
 use crate::clock::Timestamp;
 use crate::event::Connection;
 use crate::evidence::Evidence;
+use crate::examples::Example;
 use crate::figures::Dropped;
 use crate::recording::KeptAgent;
 
@@ -151,6 +152,8 @@ pub struct Merged {
     pub targets_changed: bool,
     /// What it said beside that.
     pub evidence: Vec<Evidence>,
+    /// Requests whose trace is known.
+    pub examples: Vec<Example>,
 }
 
 /// What a report said about counts.
@@ -424,6 +427,7 @@ impl Agent {
         }
         let rest = report.totals.overdue.keys().map(|key| (key.slot, &key.pod));
         let rest = rest.chain(report.totals.admitted.keys().map(|key| (key.slot, &key.pod)));
+        let rest = rest.chain(report.exemplars.iter().map(|known| (known.slot, &known.pod)));
         for (slot, pod) in rest {
             if last != Some((slot, pod)) {
                 if !known(slot, pod) {
@@ -490,6 +494,10 @@ impl Agent {
 
     fn apply(&mut self, report: Report, placed: Timestamp) -> Merged {
         let growth = self.totals.merge(&report.totals);
+        // What is replayed has none, and its time would be a guess.
+        let exemplars = report.exemplars.into_iter().filter(|_| !report.replayed);
+        let place = |exemplar: Exemplar| Example { at: self.place(exemplar.at_ms, placed), exemplar };
+        let examples = exemplars.map(place).collect();
         let mut evidence = Vec::new();
         self.see_dependencies(&report.dependencies, &mut evidence);
         self.see_diverted(&growth, &report.health, &mut evidence);
@@ -514,7 +522,7 @@ impl Agent {
         } else {
             Counted::Base(self.totals.clone())
         };
-        Merged { agent: self.number, placed, agent_ms: report.at_ms, counts, targets_changed, evidence }
+        Merged { agent: self.number, placed, agent_ms: report.at_ms, counts, targets_changed, evidence, examples }
     }
 
     /// The slot of the pod it stands beside.

@@ -6,7 +6,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use blueback_report::{Counts, Outcome, buckets};
+use blueback_exposition::{Distribution, Family, Kind, Series};
+use blueback_report::Outcome;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -14,7 +15,6 @@ use prometheus::{
 use crate::api::types::Phase;
 use crate::ask::query::Backend;
 use crate::event::Step;
-use crate::exposition::{Distribution, Family};
 use crate::figures::{Dropped, Figures, ServiceFigures, ShieldFigure};
 
 /// Upper edges for times that should be a few milliseconds.
@@ -50,16 +50,6 @@ const PHASES: [(Phase, &str); 8] = [
 ];
 /// The sides of a service, in the order of its figures.
 const SIDES: [&str; 2] = ["blue", "green"];
-
-const fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::ClientError => "client_error",
-        Outcome::ServerError => "server_error",
-        Outcome::Unreachable => "unreachable",
-        Outcome::ClientGone => "client_gone",
-    }
-}
 
 /// All metrics.
 pub struct Metrics {
@@ -217,11 +207,11 @@ impl Metrics {
     /// Everything, in Prometheus' text form.
     #[cfg(test)]
     pub(crate) fn text(&self, figures: &Figures) -> String {
-        let text = crate::exposition::Format::Text.write(&self.gather(figures));
+        let text = blueback_exposition::Format::Text.write(&self.gather(figures));
         String::from_utf8(text).expect("the text form is UTF-8")
     }
 
-    /// Everything, for [`crate::exposition`] to write down.
+    /// Everything, for [`blueback_exposition`] to write down.
     #[must_use]
     pub fn gather(&self, figures: &Figures) -> Vec<Family> {
         // Held to the end: two scrapes at once must not add the same growth twice.
@@ -239,7 +229,7 @@ impl Metrics {
         }
         let mut families: Vec<Family> = self.registry.gather().into_iter().map(Family::from).collect();
         families.extend(Guarded::new().gather(&figures.services));
-        families.sort_by(|a, b| a.name().cmp(b.name()));
+        families.sort_by(|a, b| a.name.cmp(&b.name));
         families
     }
 }
@@ -318,11 +308,8 @@ impl Guarded {
     }
 
     fn gather(&self, services: &[ServiceFigures]) -> Vec<Family> {
-        let mut latency = Family::distributions(
-            Make::name("side_latency_seconds"),
-            "Time to the last byte, of each side.",
-            LATENCY_SECONDS.as_slice(),
-        );
+        let name = Make::name("side_latency_seconds");
+        let mut latency = Family::new(name, "Time to the last byte, of each side.", Kind::Histogram);
         for service in services {
             self.of_sides(service, &mut latency);
             self.of_rules(service);
@@ -339,9 +326,11 @@ impl Guarded {
             let counts = &service.sides[place];
             for each in Outcome::ALL {
                 let seen = counts.requests[each as usize];
-                self.requests.with_label_values(&[gate, side, outcome(each)]).inc_by(seen);
+                self.requests.with_label_values(&[gate, side, each.as_str()]).inc_by(seen);
             }
-            latency.push(Distribution::new(&[("gate", gate), ("side", side)], values(&counts.latency)));
+            let seen = Distribution::of_latency(&counts.latency, &LATENCY_SECONDS);
+            let seen = Series::distribution(&[("gate", gate), ("side", side)], seen);
+            latency.series.push(seen.with_exemplars(service.examples[place].exposed()));
             self.share.with_label_values(&[gate, side]).set(service.shares[place]);
             self.agents.with_label_values(&[gate, side]).set(i64::from(service.agents[place]));
             for (ready, word) in ["false", "true"].into_iter().enumerate() {
@@ -407,14 +396,6 @@ impl Guarded {
         self.started.with_label_values(&[gate]).set(release.started_ms as f64 / 1_000.0);
         self.phase_since.with_label_values(&[gate]).set(release.phase_since_ms as f64 / 1_000.0);
     }
-}
-
-/// Latencies as values in seconds, each with how often it was seen. A bucket's middle stands for it.
-fn values(counts: &Counts) -> impl Iterator<Item = (f64, u64)> + '_ {
-    counts.iter().map(|(index, count)| {
-        let middle_us = (buckets::lowest_us(index) as f64 + buckets::highest_us(index) as f64) / 2.0;
-        (middle_us / 1e6, count)
-    })
 }
 
 impl std::fmt::Debug for Metrics {
@@ -489,6 +470,8 @@ impl Make<'_> {
 
 #[cfg(test)]
 mod tests {
+    use blueback_report::Counts;
+
     use super::*;
     use crate::figures::Counters;
 

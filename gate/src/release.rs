@@ -14,6 +14,7 @@ use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::course::Course;
 use crate::effect::Effect;
+use crate::examples::Examples;
 use crate::figures::Counters;
 use crate::gate::{TICK_MS, WATCHED_CADENCE_MS};
 use crate::others::Others;
@@ -49,6 +50,9 @@ pub(crate) struct Live {
     pub(crate) catch_up: Option<CatchUp>,
     /// How the evidence rose, and what was lost.
     pub(crate) course: Course,
+    /// Requests since the switch that have a trace, of the baseline and of the candidate. Not kept over a restart: agents tell
+    /// what they remember to whoever asks.
+    pub(crate) examples: [Examples; 2],
     judge: Judge,
     started: Timestamp,
     last_ms: u64,
@@ -160,6 +164,7 @@ impl Live {
                 course.count(&frame.entry);
                 course
             }),
+            examples: <[Examples; 2]>::default(),
             judge,
             started: Timestamp::from_unix_ms(record.release.started_ms),
             last_ms: frames.last().map_or(0, |frame| frame.at_ms),

@@ -119,7 +119,11 @@ impl Server {
         let board = platform.as_ref().map(|kubernetes| kubernetes.shared().board.clone());
         let executors = Executors::new(writer.clone(), traffic, board, messages.clone(), Arc::clone(&metrics));
         let clock = Clock::start(newest(&stored));
-        let settings = Settings { rules: config.rules.clone(), services: config.services.clone() };
+        let settings = Settings {
+            rules: config.rules.clone(),
+            services: config.services.clone(),
+            trace_url: config.trace_url.clone(),
+        };
         let gate = Gate::new(settings.clone(), clock.now());
         let mut turns = Loop { gate, settings, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
         let client = Client::new(config.tell.ca_file.as_deref()).context("certificates")?;

@@ -9,6 +9,7 @@ use crate::api::types as api;
 use crate::clock::Timestamp;
 use crate::effect::{Effect, ToAgent};
 use crate::evidence::{Evidence, Remembered};
+use crate::examples::{Example, Examples};
 use crate::figures::{Endings, SideCounts};
 use crate::history::History;
 use crate::ledger::Ledger;
@@ -47,6 +48,8 @@ pub(crate) struct Service {
     admitted: [Timestamp; 2],
     /// What ended since this gate started: on the side that served before, and on the new one.
     pub(crate) sides: [SideCounts; 2],
+    /// Examples of it that have a trace.
+    pub(crate) examples: [Examples; 2],
     /// How releases ended since this gate started.
     pub(crate) endings: Endings,
     /// Who splits the requests.
@@ -69,6 +72,7 @@ impl Service {
             front_expected: now,
             admitted: [now; 2],
             sides: <[SideCounts; 2]>::default(),
+            examples: <[Examples; 2]>::default(),
             endings: Endings::default(),
             split: Split::Agents,
         }
@@ -148,6 +152,15 @@ impl Service {
         for key in growth.admitted.keys() {
             let seen = &mut self.admitted[key.slot as usize];
             *seen = placed.max(*seen);
+        }
+    }
+
+    /// An agent of the vantage told of a request that has a trace.
+    pub(crate) fn show(&mut self, example: &Example) {
+        let side = usize::from(example.exemplar.slot != self.blue_side());
+        self.examples[side].add(example);
+        if let Some(live) = self.live.as_mut().filter(|live| example.at >= live.started()) {
+            live.examples[side].add(example);
         }
     }
 

@@ -143,7 +143,7 @@ impl World {
         let now = Timestamp::from_unix_ms(BEGIN_MS);
         let services = vec![ServiceConfig { name: SERVICE.to_owned(), serving: Slot::Blue }];
         let mut world = Self {
-            gate: Gate::new(Settings { rules, services }, now),
+            gate: Gate::new(Settings { rules, services, ..Settings::default() }, now),
             now,
             front: Front::new("front/1", 1, Slot::Blue, now),
             fate: healthy,

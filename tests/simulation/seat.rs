@@ -284,7 +284,7 @@ impl Seat {
 
 fn gate(serving: Slot, now_us: u64) -> Gate {
     let services = vec![ServiceConfig { name: SERVICE.to_owned(), serving }];
-    Gate::new(Settings { rules: rules(), services }, at(now_us))
+    Gate::new(Settings { rules: rules(), services, ..Settings::default() }, at(now_us))
 }
 
 fn evidence(gate: &Gate, release: Option<&api::Release>, now_us: u64) -> Vec<String> {

@@ -9,6 +9,7 @@
 pub mod buckets;
 pub mod command;
 pub mod dependency;
+pub mod exemplar;
 pub mod hello;
 pub mod mirror;
 pub mod series;
@@ -18,6 +19,7 @@ pub mod wire;
 pub use buckets::Counts;
 pub use command::{Peer, PodShare, Route, Watch};
 pub use dependency::{Dependency, Resources};
+pub use exemplar::{EXEMPLARS_MAX, Exemplar, RANGES, range_of};
 pub use hello::{Hello, Introduction, Unassigned, Welcome};
 pub use series::{AdmissionKey, Age, Limit, Measure, Outcome, OverdueKey, Protocol, Role, SeriesKey, Slot};
 pub use totals::{Latency, Overdue, Totals};

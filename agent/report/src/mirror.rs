@@ -4,7 +4,9 @@
 //! is mirrored at the edge, so neither the agent's nor the gate's inside knows of it. Mirroring twice changes nothing; of a
 //! share that holds down to 2⁻⁵³, as fine as the coins that agents toss.
 
-use crate::{AdmissionKey, Hello, OverdueKey, Peer, PodShare, Report, Role, Route, SeriesKey, TargetState, Totals};
+use crate::{
+    AdmissionKey, Exemplar, Hello, OverdueKey, Peer, PodShare, Report, Role, Route, SeriesKey, TargetState, Totals,
+};
 
 impl Hello {
     /// With blue and green exchanged.
@@ -39,6 +41,7 @@ impl Report {
             totals: self.totals.mirrored(),
             in_flight: self.in_flight.into_iter().map(|(key, count)| (mirrored_admission(key), count)).collect(),
             targets: mirrored_targets(self.targets),
+            exemplars: self.exemplars.into_iter().map(Exemplar::mirrored).collect(),
             ..self
         }
     }

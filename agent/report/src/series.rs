@@ -76,6 +76,18 @@ impl Outcome {
     /// All of them, in the order of their indices.
     pub const ALL: [Self; 5] = [Self::Ok, Self::ClientError, Self::ServerError, Self::Unreachable, Self::ClientGone];
 
+    /// One word, for labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Unreachable => "unreachable",
+            Self::ClientGone => "client_gone",
+        }
+    }
+
     /// The application's own fault: the only kind that counts against green.
     #[must_use]
     pub const fn is_fault(self) -> bool {

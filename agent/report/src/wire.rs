@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::buckets::BUCKETS;
 use crate::{
-    AdmissionKey, Age, Counts, DEPENDENCIES_MAX, Dependency, Latency, Limit, Measure, NAME_BYTES_MAX, Outcome,
-    OverdueKey, Protocol, Resources, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
+    AdmissionKey, Age, Counts, DEPENDENCIES_MAX, Dependency, Exemplar, Latency, Limit, Measure, NAME_BYTES_MAX,
+    Outcome, OverdueKey, Protocol, Resources, SERIES_MAX, SeriesKey, Slot, TARGETS_MAX, Totals,
 };
 
 /// The messages of `report.proto`.
@@ -75,6 +75,24 @@ pub enum Invalid {
         field: &'static str,
         /// What it was, as text.
         value: String,
+    },
+    /// Not the id of a trace or of a span.
+    #[error("{field}: {bytes} bytes, or all zeros; {wanted} bytes are accepted that are not all zeros")]
+    Id {
+        /// Which field.
+        field: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The length accepted.
+        wanted: usize,
+    },
+    /// Not an HTTP status.
+    #[error("{field}: {value} is no HTTP status, 100 to 999 are accepted, and 0 for none")]
+    Status {
+        /// Which field.
+        field: &'static str,
+        /// The number.
+        value: u32,
     },
     /// Not an IP address and a port.
     #[error("{field}: {value:?} is not IP:PORT")]
@@ -153,6 +171,8 @@ pub struct Report {
     pub dependencies: Vec<Dependency>,
     /// Processor and memory. A gauge.
     pub resources: Resources,
+    /// Requests whose trace is known. No counts: those that changed since the last acknowledged report.
+    pub exemplars: Vec<Exemplar>,
 }
 
 pub(crate) fn bounded(field: &'static str, seen: usize, most: usize) -> Result<(), Invalid> {
@@ -178,7 +198,7 @@ fn ratio(field: &'static str, value: Option<f64>) -> Result<Option<f64>, Invalid
     }
 }
 
-fn part(field: &'static str, part: u64, whole: u64) -> Result<(), Invalid> {
+pub(crate) fn part(field: &'static str, part: u64, whole: u64) -> Result<(), Invalid> {
     if part > whole { Err(Invalid::PartOverWhole { field, part, whole }) } else { Ok(()) }
 }
 
@@ -318,6 +338,7 @@ impl TryFrom<proto::Report> for Report {
             replayed: wire.replayed,
             targets: targets(&wire.targets)?,
             resources: Resources::from_wire(wire.resources)?,
+            exemplars: Exemplar::all_from_wire(&wire.exemplars, wire.at_ms)?,
             ..Self::default()
         };
         for series in wire.series {
@@ -438,6 +459,7 @@ impl From<&Report> for proto::Report {
             }),
             dependencies: report.dependencies.iter().map(Dependency::to_wire).collect(),
             resources: report.resources.to_wire(),
+            exemplars: report.exemplars.iter().map(Exemplar::to_wire).collect(),
         }
     }
 }

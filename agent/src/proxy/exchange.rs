@@ -22,6 +22,7 @@ use super::headers::{self, Seen};
 use super::upstream::{Lease, NoConnection, Upstreamed};
 use super::{Ticket, Worker, outcome, upgrade};
 use crate::recorder::{Own, Refused};
+use crate::traceparent::TraceParent;
 
 /// A kept connection that has been idle for longer may be closing just now; below it that is so unlikely that keeping a copy
 /// of each request's head would be waste.
@@ -94,6 +95,8 @@ struct Way<'a> {
     class: u16,
     epoch: u64,
     start_us: u64,
+    /// The trace that the request belongs to, if that is recorded.
+    trace: Option<TraceParent>,
     /// The sidecar's own application, if the request was diverted from it.
     home: Option<usize>,
     /// It was to be diverted and could not be.
@@ -105,7 +108,7 @@ type Failed = (StatusCode, &'static str);
 
 impl Way<'_> {
     fn admit(&self) -> Ticket {
-        self.worker.admit(self.backend, self.class, self.protocol, self.epoch, self.start_us)
+        self.worker.admit(self.backend, self.class, self.protocol, self.epoch, self.start_us, self.trace)
     }
 
     async fn connection(&self, kept: bool) -> Result<Upstreamed, NoConnection> {
@@ -143,6 +146,7 @@ async fn forward(
     let start_us = worker.clock.now_us();
     let version = request.version();
     let protocol = headers::protocol(&request, seen);
+    let trace = headers::trace(request.headers(), seen).filter(|trace| trace.is_sampled());
     let mut way = {
         let table = worker.router.table();
         let class = table.classify(request.uri().path());
@@ -159,6 +163,7 @@ async fn forward(
             class,
             epoch,
             start_us,
+            trace,
             home,
             came_home: false,
             backend,
@@ -298,6 +303,7 @@ fn answer(
     busy: Busy,
 ) -> Response<Answer> {
     let status = response.status();
+    ticket.answered(status);
     let mut trailers_decide = false;
     let outcome = if way.protocol == Protocol::Grpc && status == StatusCode::OK {
         let said = outcome::of_grpc(response.headers());

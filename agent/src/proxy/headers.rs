@@ -13,8 +13,11 @@ use http::header::{
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
+use crate::traceparent::TraceParent;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Set on a diverted request, so that an agent in front of the other slot serves it at home: two agents that divert to each
 /// other must not play ball with it.
 pub(super) const DIVERTED: HeaderName = HeaderName::from_static("blueback-diverted");
@@ -36,6 +39,7 @@ pub(super) struct Seen {
     grpc: bool,
     diverted: bool,
     host: bool,
+    traceparent: bool,
 }
 
 impl Seen {
@@ -52,6 +56,7 @@ impl Seen {
                 "content-type" => seen.grpc = value.as_bytes().starts_with(b"application/grpc"),
                 "blueback-diverted" => seen.diverted = true,
                 "host" => seen.host = true,
+                "traceparent" => seen.traceparent = true,
                 _ => {}
             }
         }
@@ -67,6 +72,16 @@ impl Seen {
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+/// The trace that a request belongs to. Of several, none can be believed.
+pub(super) fn trace(headers: &HeaderMap, seen: Seen) -> Option<TraceParent> {
+    if !seen.traceparent {
+        return None;
+    }
+    let mut all = headers.get_all(TRACEPARENT).into_iter();
+    let first = all.next()?;
+    TraceParent::parse(first.as_bytes()).filter(|_| all.next().is_none())
 }
 
 /// How the request is spoken.

@@ -18,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use blueback_report::{Outcome, Protocol, Role};
+use http::StatusCode;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -33,6 +34,7 @@ use crate::control::Orders;
 use crate::limits::Limits;
 use crate::recorder::{Admitted, Own, Recorder, Refused, Writer};
 use crate::route::{Picker, Router};
+use crate::traceparent::TraceParent;
 
 /// Time between looks at all connections for what is due. Timeouts are that coarse.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -78,6 +80,13 @@ impl Ticket {
     fn first_byte(&self, outcome: Outcome) {
         let Some(request) = &self.request else { return };
         self.worker.writer.first_byte(request, outcome, self.worker.clock.now_us(), self.worker.router.epoch());
+    }
+
+    /// The head of its response came.
+    fn answered(&self, status: StatusCode) {
+        if let Some(request) = &self.request {
+            request.status.set(status.as_u16());
+        }
     }
 
     /// Ends the request, and returns when that was.
@@ -133,8 +142,17 @@ impl Worker {
         }
     }
 
-    fn admit(self: &Rc<Self>, backend: usize, class: u16, protocol: Protocol, epoch: u64, start_us: u64) -> Ticket {
-        let request = self.writer.admit(backend, class, protocol, epoch, start_us);
+    fn admit(
+        self: &Rc<Self>,
+        backend: usize,
+        class: u16,
+        protocol: Protocol,
+        epoch: u64,
+        start_us: u64,
+        trace: Option<TraceParent>,
+    ) -> Ticket {
+        let mut request = self.writer.admit(backend, class, protocol, epoch, start_us);
+        request.trace = trace;
         Ticket { worker: self.clone(), request: Some(request) }
     }
 

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use blueback_exposition::Format;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -13,7 +14,6 @@ use super::caller::Caller;
 use super::problem::{Body, Failure, failure};
 use super::types::{Evidence, OperatorRequest, Problem, Release, Service, SignalRequest, SwitchRequest};
 use crate::event::Command;
-use crate::exposition::Format;
 use crate::gate::Gate;
 use crate::tls::Certificates;
 

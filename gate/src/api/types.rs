@@ -220,6 +220,36 @@ pub struct Evidence {
     /// The baseline's.
     #[serde(default)]
     pub baseline: Sum,
+    /// Requests since the switch that brought a recorded trace: of each side, the candidate first, the newest failed ones and
+    /// the newest of each range of latency.
+    #[serde(default)]
+    pub example_traces: Vec<ExampleTrace>,
+}
+
+/// A request that brought a recorded trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExampleTrace {
+    /// Id of the trace, in hexadecimal.
+    pub trace_id: String,
+    /// Id of the span that the request came with, in hexadecimal.
+    pub span_id: String,
+    /// Where a person looks at the trace, when the gate was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The set that the backend belongs to.
+    pub slot: Slot,
+    /// The backend.
+    pub pod: String,
+    /// Its route, as rules name it; empty for all that no rule names.
+    pub route: String,
+    /// `ok`, `client_error`, `server_error`, `unreachable` or `client_gone`.
+    pub outcome: String,
+    /// HTTP status of the response, if there was one.
+    pub status: Option<u16>,
+    /// Time to the last byte.
+    pub latency_ms: f64,
+    /// When it ended.
+    pub at_ms: u64,
 }
 
 /// How the evidence of each rule stood at one moment.

@@ -38,6 +38,20 @@ pub(super) fn write(story: &Story) -> String {
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
     }
+    if !story.traces.is_empty() {
+        text.push_str("\n## Example traces\n\n| trace | side | ended | took | route | pod | time |\n|---|---|---|---|---|---|---|\n");
+        for trace in &story.traces {
+            let id = escaped(&trace.id);
+            // In angle brackets a link ends nowhere but at a bracket, and the template has none.
+            let link = trace
+                .url
+                .as_ref()
+                .filter(|url| !url.contains(['<', '>', '|', '\\']) && !url.contains(char::is_control));
+            let id = link.map_or_else(|| id.clone(), |url| format!("[{id}](<{url}>)"));
+            let cells = [&trace.ended, &trace.took, &trace.route, &trace.pod, &trace.time].map(|cell| escaped(cell));
+            let _ = writeln!(text, "| {id} | {} | {} |", trace.side, cells.join(" | "));
+        }
+    }
     text.push_str("\n## What to look at\n\n");
     for hint in &story.look_at {
         let _ = writeln!(text, "- {}", escaped(hint));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::types::{Criterion, Moment, PointSide, Slot, Sum, Tally, Verdict, Weighing};
+use crate::api::types::{Criterion, ExampleTrace, Moment, PointSide, Slot, Sum, Tally, Verdict, Weighing};
 
 /// A release that was reverted after three seconds.
 pub(crate) fn release() -> Release {
@@ -101,6 +101,18 @@ pub(crate) fn evidence() -> Evidence {
         ],
         candidate: Sum { requests: 200, failed: 50 },
         baseline: Sum { requests: 1_000, failed: 1 },
+        example_traces: vec![ExampleTrace {
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            span_id: "00f067aa0ba902b7".to_owned(),
+            url: Some("https://tempo.example/trace/4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+            slot: Slot::Green,
+            pod: "green-1".to_owned(),
+            route: String::new(),
+            outcome: "server_error".to_owned(),
+            status: Some(503),
+            latency_ms: 12.5,
+            at_ms: 1_795_472_369_000,
+        }],
     }
 }
 
@@ -109,6 +121,8 @@ fn the_document_tells_loss_deeds_and_what_is_left_to_do() {
     let text = markdown(&release(), &evidence());
     for line in [
         "# shop-3 was reverted",
+        "| [4bf92f3577b34da6a3ce929d0e0e4736](<https://tempo.example/trace/4bf92f3577b34da6a3ce929d0e0e4736>) | green | \
+         503, server error |",
         "**error rate &gt; 5%: 52% of 61 requests failed**",
         "- Switched: 2026-11-23 22:19:29 UTC, by ada",
         "- Measured: 52%; allowed: 5%",

@@ -11,7 +11,7 @@ use crate::api::State;
 use crate::api::handlers::no_release;
 use crate::api::problem::Failure;
 use crate::api::types::{Evidence, Phase, Release, Service};
-use crate::incident::{self, Picture, Row, Rule};
+use crate::incident::{self, Picture, Row, Rule, Trace};
 use crate::wording;
 
 use super::views::{Badge, href};
@@ -72,6 +72,12 @@ struct RulesPart {
 }
 
 #[derive(Template)]
+#[template(path = "fragments/traces.html")]
+struct TracesPart {
+    traces: Vec<Trace>,
+}
+
+#[derive(Template)]
 #[template(path = "fragments/pods.html")]
 struct PodsPart<'a> {
     service: Option<&'a Service>,
@@ -109,6 +115,7 @@ fn make(release: Arc<Release>, evidence: &Evidence, service: Option<&Service>) -
                 baseline: wording::slot(release.baseline),
             }),
         ),
+        ("traces", render(&TracesPart { traces: incident::traces(evidence) })),
         ("pods", render(&PodsPart { service })),
     ];
     Fragments { release, now_ms: evidence.now_ms, parts }

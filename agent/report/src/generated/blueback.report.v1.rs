@@ -93,6 +93,9 @@ pub struct Report {
     /// What the agent can see of the pod's or the application's control group.
     #[prost(message, optional, tag = "10")]
     pub resources: ::core::option::Option<Resources>,
+    /// Requests whose trace is known, as examples of what was counted; at most 64, and none in what is replayed.
+    #[prost(message, repeated, tag = "11")]
+    pub exemplars: ::prost::alloc::vec::Vec<Exemplar>,
 }
 /// Requests that ended, by who answered, how, and when they were admitted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -215,6 +218,33 @@ pub struct Resources {
     /// Of the memory allowed, without what the kernel can take back.
     #[prost(double, optional, tag = "2")]
     pub memory_ratio: ::core::option::Option<f64>,
+}
+/// A request that ended and has a trace that is recorded.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Exemplar {
+    #[prost(enumeration = "Slot", tag = "1")]
+    pub slot: i32,
+    #[prost(string, tag = "2")]
+    pub pod: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub route: ::prost::alloc::string::String,
+    #[prost(enumeration = "Outcome", tag = "4")]
+    pub outcome: i32,
+    /// W3C Trace Context: 16 bytes and 8 bytes, neither all zeros.
+    #[prost(bytes = "vec", tag = "5")]
+    pub trace_id: ::prost::alloc::vec::Vec<u8>,
+    /// Of the span that the request came with.
+    #[prost(bytes = "vec", tag = "6")]
+    pub span_id: ::prost::alloc::vec::Vec<u8>,
+    /// To the last byte.
+    #[prost(uint64, tag = "7")]
+    pub latency_us: u64,
+    /// When it ended, in milliseconds since the agent started: not after the report.
+    #[prost(uint64, tag = "8")]
+    pub at_ms: u64,
+    /// HTTP status; zero when there was no response.
+    #[prost(uint32, tag = "9")]
+    pub status: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {

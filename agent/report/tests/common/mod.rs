@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blueback_report::{
-    AdmissionKey, Age, Counts, Dependency, Latency, Limit, Measure, Outcome, Overdue, OverdueKey, Peer, PodShare,
-    Protocol, Report, Resources, Route, SeriesKey, Slot, TargetState, Totals,
+    AdmissionKey, Age, Counts, Dependency, Exemplar, Latency, Limit, Measure, Outcome, Overdue, OverdueKey, Peer,
+    PodShare, Protocol, Report, Resources, Route, SeriesKey, Slot, TargetState, Totals,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn limit() -> impl Strategy<Value = Limit> {
 
 fn series_key() -> impl Strategy<Value = SeriesKey> {
     let protocol = prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2), Just(Protocol::Grpc)];
-    (slot(), pod(), route(), protocol, age(), proptest::sample::select(Outcome::ALL.to_vec()))
+    (slot(), pod(), route(), protocol, age(), outcome())
         .prop_map(|(slot, pod, route, protocol, age, outcome)| SeriesKey { slot, pod, route, protocol, age, outcome })
 }
 
@@ -98,16 +98,32 @@ fn target() -> impl Strategy<Value = TargetState> {
     (slot(), pod(), any::<bool>()).prop_map(|(slot, pod, ready)| TargetState { slot, pod, ready })
 }
 
+fn outcome() -> impl Strategy<Value = Outcome> {
+    proptest::sample::select(Outcome::ALL.to_vec())
+}
+
+fn exemplar() -> impl Strategy<Value = Exemplar> {
+    let ids = (1..=u128::MAX, 1..=u64::MAX);
+    let status = prop_oneof![Just(None), (100..1_000_u16).prop_map(Some)];
+    (slot(), pod(), route(), outcome(), ids, any::<u64>(), status).prop_map(
+        |(slot, pod, route, outcome, (trace, span), latency_us, status)| {
+            let (trace, span) = (trace.to_be_bytes(), span.to_be_bytes());
+            Exemplar { slot, pod, route, outcome, trace, span, latency_us, at_ms: 0, status }
+        },
+    )
+}
+
 /// A report with everything in it.
 pub(crate) fn report() -> impl Strategy<Value = Report> {
     let resources = (ratio(), ratio()).prop_map(|(cpu_ratio, memory_ratio)| Resources { cpu_ratio, memory_ratio });
-    let gauges = (vec(target(), 0..3), vec(dependency(), 0..3), resources);
+    let gauges = (vec(target(), 0..3), vec(dependency(), 0..3), resources, vec(exemplar(), 0..3));
     (totals(), any::<u64>(), any::<bool>(), 0..1_000_u64, gauges).prop_map(
-        |(totals, at_ms, replayed, unrecorded, (targets, dependencies, resources))| {
+        |(totals, at_ms, replayed, unrecorded, (targets, dependencies, resources, exemplars))| {
             let halves = totals.admitted.iter().map(|(key, &admitted)| (key.clone(), admitted / 2));
             let in_flight = halves.filter(|&(_, in_flight)| in_flight > 0).collect();
             let health = blueback_report::Health { unrecorded, ..Default::default() };
-            Report { at_ms, epoch: 7, replayed, totals, in_flight, targets, health, dependencies, resources }
+            let exemplars = exemplars.into_iter().map(|known| Exemplar { at_ms, ..known }).collect();
+            Report { at_ms, epoch: 7, replayed, totals, in_flight, targets, health, dependencies, resources, exemplars }
         },
     )
 }

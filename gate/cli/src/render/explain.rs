@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use blueback_gate::api::types::{Criterion, Evidence, Point, PointSide, Release};
+use blueback_gate::api::types::{Criterion, Evidence, ExampleTrace, Point, PointSide, Release};
 use owo_colors::OwoColorize as _;
 
 use super::{
@@ -49,6 +49,9 @@ pub fn explain(release: &Release, evidence: &Evidence) -> String {
     if !evidence.criteria.is_empty() {
         let _ = writeln!(text, "\n{}\n{}", "Rules".bold(), rules(&evidence.criteria, candidate, baseline));
     }
+    if !evidence.example_traces.is_empty() {
+        let _ = writeln!(text, "\n{}\n{}", "Example traces".bold(), traces(&evidence.example_traces));
+    }
     if !evidence.series.is_empty() {
         let _ = writeln!(text, "\n{}", "Curves".bold());
         text.push_str(&curves(&evidence.series, candidate, baseline));
@@ -87,6 +90,23 @@ fn rules(criteria: &[Criterion], candidate: &str, baseline: &str) -> String {
             measured(tally(&criterion.baseline, &criterion.unit)),
             measured(value(criterion.limit, &criterion.unit)),
             weight(criterion),
+        ]);
+    }
+    table.to_string()
+}
+
+fn traces(examples: &[ExampleTrace]) -> String {
+    let has_links = examples.iter().any(|example| example.url.is_some());
+    let mut table = Table::new([if has_links { "LINK" } else { "TRACE" }, "SIDE", "ENDED", "TOOK", "ROUTE", "POD"]);
+    for example in examples {
+        let outcome = example.outcome.replace('_', " ");
+        table.row([
+            example.url.clone().unwrap_or_else(|| example.trace_id.clone()),
+            slot(example.slot).to_owned(),
+            example.status.map_or_else(|| outcome.clone(), |status| format!("{status}, {outcome}")),
+            value(example.latency_ms, "ms"),
+            if example.route.is_empty() { "-".to_owned() } else { example.route.clone() },
+            example.pod.clone(),
         ]);
     }
     table.to_string()

@@ -196,6 +196,7 @@ pub(crate) fn evidence() -> Evidence {
         ],
         candidate: Sum { requests: 61, failed: 32 },
         baseline: Sum::default(),
+        example_traces: Vec::new(),
     }
 }
 

@@ -12,15 +12,18 @@ const BUCKETS_MAX: usize = 160;
 
 /// A native histogram of values above zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Native {
-    pub(super) schema: i32,
-    /// Counts by bucket number, smallest first. Bucket `i` holds values above base^(i-1), up to base^i.
-    pub(super) buckets: Vec<(i32, u64)>,
+pub struct Native {
+    /// The base is 2^(2^-schema): what OpenTelemetry calls the scale of an exponential histogram.
+    pub schema: i32,
+    /// Counts by bucket number, smallest first. Bucket `i` holds values above base^(i-1), up to base^i. (OpenTelemetry numbers
+    /// the same bucket `i - 1`.)
+    pub buckets: Vec<(i32, u64)>,
 }
 
 impl Native {
-    /// Of values, smallest first, each with how often it was seen.
-    pub(super) fn of(values: &[(f64, u64)]) -> Self {
+    /// Of values, smallest first, each with how often it was seen. Values of zero and below have no bucket.
+    #[must_use]
+    pub fn of(values: &[(f64, u64)]) -> Self {
         let fits = |schema: &i32| Self::at(*schema, values).buckets.len() <= BUCKETS_MAX;
         let schema = (SCHEMA_MIN..=SCHEMA_MAX).rev().find(fits).unwrap_or(SCHEMA_MIN);
         Self::at(schema, values)
