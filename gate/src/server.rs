@@ -130,8 +130,11 @@ impl Server {
         ask::start(&config.ask, client.clone(), messages.clone(), &metrics, closed.clone());
         let otlp = config.tell.otlp.as_ref();
         let otlp = otlp.map(|otlp| Otlp::new(otlp, client, &identity(&config, addr), &metrics));
-        let (traces, sending) = otlp.as_ref().map(Otlp::traces).unzip();
+        let (traces, sending) = otlp.as_ref().map(|otlp| otlp.traces(messages.clone())).unzip();
         executors.tell.start(&config.tell, clock, &metrics, traces, &closed).context("telling people")?;
+        if let Some(otlp) = otlp {
+            otlp.metrics(messages.clone(), clock, closed.clone());
+        }
         let cluster = platform.as_ref().map(|kubernetes| kubernetes.shared().clone());
         let way = platform.as_ref().map(|kubernetes| kubernetes.way(&config, certificates.clone()));
         let standing = platform.as_ref().map(|kubernetes| kubernetes.leadership().standing());

@@ -179,13 +179,11 @@ const ACTIONS: [(Step, &str, &str); 5] = [
     (Step::Announced, "announce", "announced"),
 ];
 
-/// The spans of all that is over in a release. `links` lead to requests that show what it did; they stand at the release's own span
-/// and at that of its way back.
+/// The spans of all that is over in a release.
 #[must_use]
-pub fn spans(release: &api::Release, links: &[Link]) -> Vec<Span> {
+pub fn spans(release: &api::Release) -> Vec<Span> {
     let trace = TraceId::of(release);
     let root = SpanId::root(trace);
-    let links = &links[..links.len().min(LINKS_MAX)];
     let mut spans = Vec::new();
     let turns = turns(release);
     for (number, turn) in turns.iter().enumerate() {
@@ -208,17 +206,54 @@ pub fn spans(release: &api::Release, links: &[Link]) -> Vec<Span> {
             end_ms: end_ms.max(turn.at_ms),
             attributes: of_release(release),
             events: events.map(happening).collect(),
-            links: if going_back { links.to_vec() } else { Vec::new() },
+            links: Vec::new(),
             status: if going_back { way_back(release) } else { Status::Unset },
         });
     }
     if let Some(end_ms) = release.ended_ms {
-        spans.push(whole(release, trace, end_ms, links));
+        spans.push(whole(release, trace, end_ms));
     }
     spans
 }
 
-fn whole(release: &api::Release, trace: TraceId, end_ms: u64, links: &[Link]) -> Span {
+/// Whether a span is to lead to requests that show what the release did: that of the whole, and that of its way back.
+#[must_use]
+pub fn takes_links(span: &Span) -> bool {
+    span.parent.is_none() || span.name == REVERTING
+}
+
+/// Links to example traces. Those of requests that failed by the application's fault come first: they are what was reverted for.
+#[must_use]
+pub fn links(examples: &[api::ExampleTrace]) -> Vec<Link> {
+    let is_fault = |example: &&api::ExampleTrace| matches!(&*example.outcome, "server_error" | "unreachable");
+    let faults = examples.iter().filter(is_fault);
+    let others = examples.iter().filter(|example| !is_fault(example));
+    faults.chain(others).filter_map(link).take(LINKS_MAX).collect()
+}
+
+fn link(example: &api::ExampleTrace) -> Option<Link> {
+    let mut attributes = vec![
+        ("blueback.slot", Value::from(slot(example.slot))),
+        ("blueback.outcome", Value::from(&*example.outcome)),
+        ("blueback.latency_ms", Value::from(example.latency_ms)),
+    ];
+    attributes.extend(example.status.map(|status| ("http.response.status_code", Value::from(u64::from(status)))));
+    Some(Link { trace: TraceId(bytes(&example.trace_id)?), span: SpanId(bytes(&example.span_id)?), attributes })
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    if hex.len() != 2 * N || !hex.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (place, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * place..2 * place + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn whole(release: &api::Release, trace: TraceId, end_ms: u64) -> Span {
     let (status, word) = match release.phase {
         api::Phase::Reverted => (Status::Error(release.verdict.text.clone()), Some("failed")),
         api::Phase::Done => (Status::Ok, Some("succeeded")),
@@ -246,7 +281,7 @@ fn whole(release: &api::Release, trace: TraceId, end_ms: u64, links: &[Link]) ->
         end_ms: end_ms.max(release.started_ms),
         attributes,
         events: Vec::new(),
-        links: links.to_vec(),
+        links: Vec::new(),
         status,
     }
 }

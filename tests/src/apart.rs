@@ -19,6 +19,7 @@ pub struct Apart {
     pub sidecars: Vec<Process>,
     /// Where they listen, in the same order.
     pub beside: Vec<SocketAddr>,
+    flags: Vec<String>,
 }
 
 impl Apart {
@@ -28,7 +29,16 @@ impl Apart {
     ///
     /// When something does not come up.
     pub async fn start(plan: Plan) -> Self {
-        let mut apart = Self::beside(&plan).await;
+        Self::start_with(plan, Vec::new()).await
+    }
+
+    /// The same, with further flags for `blueback-gate`.
+    ///
+    /// # Panics
+    ///
+    /// When something does not come up.
+    pub async fn start_with(plan: Plan, flags: Vec<String>) -> Self {
+        let mut apart = Self::beside(&plan, flags).await;
         apart.front = Some(apart.start_front());
         apart.stage.open().await;
         apart
@@ -41,14 +51,14 @@ impl Apart {
     ///
     /// When something does not come up.
     pub async fn start_without_front(plan: Plan) -> Self {
-        let apart = Self::beside(&plan).await;
+        let apart = Self::beside(&plan, Vec::new()).await;
         apart.service_until("both agents", |service| service.agents == 2).await;
         apart
     }
 
-    async fn beside(plan: &Plan) -> Self {
+    async fn beside(plan: &Plan, flags: Vec<String>) -> Self {
         let stage = Stage::set(plan).await;
-        let hub = gate(&stage);
+        let hub = gate(&stage, &flags);
         let beside = vec![free_address(), free_address()];
         let sidecars =
             [("blue", &stage.blue[0], beside[0], beside[1]), ("green", &stage.green[0], beside[1], beside[0])].map(
@@ -66,7 +76,7 @@ impl Apart {
                     )
                 },
             );
-        Self { stage, hub, front: None, sidecars: sidecars.into(), beside }
+        Self { stage, hub, front: None, sidecars: sidecars.into(), beside, flags }
     }
 
     /// Starts the front agent, again after it was killed.
@@ -79,7 +89,7 @@ impl Apart {
     /// Starts the gate on its store and address, again after it was killed.
     #[must_use]
     pub fn start_gate(&self) -> Process {
-        gate(&self.stage)
+        gate(&self.stage, &self.flags)
     }
 }
 
@@ -91,11 +101,12 @@ impl Deref for Apart {
     }
 }
 
-fn gate(stage: &Stage) -> Process {
+fn gate(stage: &Stage, flags: &[String]) -> Process {
     let mut arguments = vec!["--api".to_owned(), stage.api.to_string()];
     arguments.extend(["--service".to_owned(), format!("{SERVICE}=blue")]);
     arguments.extend(["--store".to_owned(), stage.folder.path().join("store").display().to_string()]);
     arguments.extend(stage.rules());
+    arguments.extend_from_slice(flags);
     Process::start("blueback-gate", arguments)
 }
 

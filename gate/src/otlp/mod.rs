@@ -9,28 +9,36 @@
 //! is given up, is counted as `dropped` in `notifications_total`. Metrics are cumulative, so that the next push says what a lost one did.
 
 pub mod config;
+mod families;
 #[cfg(test)]
 mod tests;
 mod tracer;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderName, Method, header};
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::api::types::Release;
+use crate::clock::{Clock, Timestamp};
+use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::server;
 use crate::tell::http::{Client, Message, Trouble};
 use crate::tell::queue::{PAUSE_FIRST, PAUSE_MAX, TRIED_MAX};
-use crate::trace::{Span, Value};
+use crate::trace::{self, Span, Value};
 pub use config::{OtlpArgs, OtlpConfig};
+use families::Part;
 use tracer::Tracer;
 
 /// Lists of spans that wait; each is what ended at one moment of a release. What finds no room is dropped and counted.
@@ -42,6 +50,8 @@ const LAST_MAX: Duration = Duration::from_secs(2);
 
 /// What spans are called in metrics.
 const TRACES: &str = "traces";
+/// What metrics are.
+const METRICS: &str = "metrics";
 
 /// Who says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +84,8 @@ struct Sender {
     config: OtlpConfig,
     resource: Resource,
     metrics: Arc<Metrics>,
+    /// The last push of metrics was given up.
+    away: Arc<AtomicBool>,
 }
 
 impl Sender {
@@ -86,13 +98,16 @@ impl Sender {
         self.client.send(&self.config.target, &message).await
     }
 
-    /// Sends until it succeeds, would only be refused again, or it is time to give up. Says whether it was taken.
+    /// Sends until it succeeds, would only be refused again, or it is time to give up. Returns the answer of a receiver that took it.
     async fn deliver(&self, what: &'static str, path: &str, body: Bytes, give_up: Instant) -> Option<Bytes> {
         let mut pause = PAUSE_FIRST;
         loop {
             let trouble = match self.send(path, body.clone()).await {
                 Ok(answer) => {
                     self.metrics.told(what, "sent");
+                    if what == METRICS && self.away.swap(false, Ordering::Relaxed) {
+                        tracing::info!(receiver = self.config.target.place(), "OTLP {what} taken again");
+                    }
                     return Some(answer);
                 }
                 Err(trouble) => trouble,
@@ -101,20 +116,31 @@ impl Sender {
             let receiver = self.config.target.place();
             if matches!(trouble, Trouble::Lasting(_)) || Instant::now() + pause >= give_up {
                 self.metrics.told(what, "dropped");
-                tracing::error!(receiver, error = %trouble, "OTLP {what} not taken");
+                // Metrics are pushed every few seconds; that nobody takes them is seen from the metric and said once.
+                if what == TRACES || !self.away.swap(true, Ordering::Relaxed) {
+                    tracing::error!(receiver, error = %trouble, "OTLP {what} not taken");
+                }
                 return None;
             }
-            tracing::warn!(receiver, error = %trouble, "OTLP {what} not taken yet, trying again");
+            if what == TRACES {
+                tracing::warn!(receiver, error = %trouble, "OTLP {what} not taken yet, trying again");
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 }
 
+/// What ended at one moment of a release.
+struct List {
+    release: String,
+    spans: Vec<Span>,
+}
+
 /// Hands on the spans of what is over.
 pub struct Traces {
     tracer: Tracer,
-    queue: mpsc::Sender<Vec<Span>>,
+    queue: mpsc::Sender<List>,
     metrics: Arc<Metrics>,
 }
 
@@ -122,7 +148,8 @@ impl Traces {
     /// A release is like this now. Never waits.
     pub(crate) fn see(&mut self, release: &Release, now_ms: u64) {
         let spans = self.tracer.read(release, now_ms);
-        if !spans.is_empty() && self.queue.try_send(spans).is_err() {
+        let list = List { release: release.id.clone(), spans };
+        if !list.spans.is_empty() && self.queue.try_send(list).is_err() {
             self.metrics.told(TRACES, "dropped");
         }
     }
@@ -141,24 +168,73 @@ pub struct Otlp {
 impl Otlp {
     pub(crate) fn new(config: &OtlpConfig, client: Client, identity: &Identity, metrics: &Arc<Metrics>) -> Self {
         let (config, resource, metrics) = (config.clone(), identity.resource(), Arc::clone(metrics));
-        Self { sender: Sender { client, config, resource, metrics } }
+        Self { sender: Sender { client, config, resource, metrics, away: Arc::default() } }
     }
 
-    /// Begins to send traces.
-    pub(crate) fn traces(&self) -> (Traces, tokio::task::JoinHandle<()>) {
+    /// Begins to send traces. Ends when nobody hands on spans any more and none wait.
+    pub(crate) fn traces(&self, messages: mpsc::Sender<server::Message>) -> (Traces, JoinHandle<()>) {
         let (queue, spans) = mpsc::channel(LISTS_QUEUED_MAX);
         let traces = Traces { tracer: Tracer::default(), queue, metrics: Arc::clone(&self.sender.metrics) };
-        (traces, tokio::spawn(send_spans(self.sender.clone(), spans)))
+        (traces, tokio::spawn(send_spans(self.sender.clone(), spans, messages)))
+    }
+
+    /// Begins to push metrics, until the gate closes. Counts of the process begin now.
+    pub(crate) fn metrics(
+        self,
+        messages: mpsc::Sender<server::Message>,
+        clock: Clock,
+        mut closed: watch::Receiver<bool>,
+    ) {
+        let since_ms = clock.now().unix_ms();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = push_metrics(self.sender, messages, since_ms) => {}
+                _ = closed.wait_for(|closed| *closed) => {}
+            }
+        });
     }
 }
 
-/// Ends when nobody hands on spans any more and none wait.
-async fn send_spans(sender: Sender, mut queue: mpsc::Receiver<Vec<Span>>) {
-    while let Some(mut spans) = queue.recv().await {
+/// Looks at the gate between two events. `None` when it has no time to be looked at.
+async fn ask<T: Send + 'static>(
+    messages: &mpsc::Sender<server::Message>,
+    look: impl FnOnce(&Gate, Timestamp) -> T + Send + 'static,
+) -> Option<T> {
+    let (tell, told) = oneshot::channel();
+    let question: server::Question = Box::new(move |gate, now| drop(tell.send(look(gate, now))));
+    messages.try_send(server::Message::Ask(question)).ok()?;
+    told.await.ok()
+}
+
+async fn push_metrics(sender: Sender, messages: mpsc::Sender<server::Message>, since_ms: u64) {
+    let interval = sender.config.interval;
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let looked = ask(&messages, |gate, now| (gate.figures(), gate.since().unix_ms(), now.unix_ms())).await;
+        let Some((figures, leads_ms, now_ms)) = looked else { continue };
+        let (own, guarded) = sender.metrics.gather_apart(&figures);
+        let parts = [Part { since_ms, families: own }, Part { since_ms: leads_ms, families: guarded }];
+        let body = families::request(&sender.resource, &parts, now_ms).encode_to_vec().into();
+        // The next push says all that this one does.
+        let answer = sender.deliver(METRICS, "/v1/metrics", body, Instant::now() + interval).await;
+        let refused = answer.and_then(|answer| ExportMetricsServiceResponse::decode(answer).ok());
+        let refused = refused.and_then(|answer| answer.partial_success).filter(|part| part.rejected_data_points > 0);
+        if let Some(part) = refused {
+            sender.metrics.told(METRICS, "dropped");
+            tracing::error!(points = part.rejected_data_points, error = part.error_message, "OTLP metrics refused");
+        }
+    }
+}
+
+async fn send_spans(sender: Sender, mut queue: mpsc::Receiver<List>, messages: mpsc::Sender<server::Message>) {
+    while let Some(list) = queue.recv().await {
+        let mut spans = linked(list, &messages).await;
         while spans.len() < SPANS_SENT_MAX
             && let Ok(more) = queue.try_recv()
         {
-            spans.extend(more);
+            spans.extend(linked(more, &messages).await);
         }
         for spans in spans.chunks(SPANS_SENT_MAX) {
             let body = wire::traces(&sender.resource, spans).encode_to_vec().into();
@@ -173,8 +249,22 @@ async fn send_spans(sender: Sender, mut queue: mpsc::Receiver<Vec<Span>>) {
     }
 }
 
+/// The spans of a list, those that are to lead to requests with their links. A gate that has no time, or ends, gives none.
+async fn linked(list: List, messages: &mpsc::Sender<server::Message>) -> Vec<Span> {
+    let List { release, mut spans } = list;
+    if !spans.iter().any(trace::takes_links) {
+        return spans;
+    }
+    let evidence = ask(messages, move |gate, now| gate.evidence(&release, now)).await.flatten();
+    let links = trace::links(&evidence.unwrap_or_default().example_traces);
+    for span in spans.iter_mut().filter(|span| trace::takes_links(span)) {
+        span.links.clone_from(&links);
+    }
+    spans
+}
+
 /// Waits for the last spans, but not for long.
-pub(crate) async fn last(sending: Option<tokio::task::JoinHandle<()>>) {
+pub(crate) async fn last(sending: Option<JoinHandle<()>>) {
     let Some(mut sending) = sending else { return };
     if tokio::time::timeout(LAST_MAX, &mut sending).await.is_err() {
         sending.abort();

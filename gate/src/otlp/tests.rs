@@ -66,6 +66,11 @@ fn otlp(server: &Scripted, headers: Option<std::path::PathBuf>, metrics: &Arc<Me
     Otlp::new(&config, client(), &identity, metrics)
 }
 
+/// A loop that is gone.
+fn nobody() -> mpsc::Sender<server::Message> {
+    mpsc::channel(1).0
+}
+
 fn spans_of(seen: &Seen) -> Vec<otlp::Span> {
     let request = ExportTraceServiceRequest::decode(seen.body.clone()).expect("it is one");
     request.resource_spans.into_iter().flat_map(|it| it.scope_spans).flat_map(|it| it.spans).collect()
@@ -77,7 +82,7 @@ async fn a_receiver_that_was_away_is_sent_the_whole_trace() {
     let headers = std::env::temp_dir().join(format!("blueback-otlp-{}", std::process::id()));
     std::fs::write(&headers, "authorization: Bearer x\n").expect("it can be written");
     let metrics = Arc::new(Metrics::new());
-    let (mut traces, sending) = otlp(&server, Some(headers.clone()), &metrics).traces();
+    let (mut traces, sending) = otlp(&server, Some(headers.clone()), &metrics).traces(nobody());
     traces.see(&release("shop-1", Phase::Watching, &REVERT[..2]), BEGAN + 950);
     traces.see(&reverted(), BEGAN + 2_000);
     let seen = server.until("the third attempt", |seen| seen.len() >= 3).await;
@@ -120,7 +125,7 @@ async fn what_finds_no_room_is_dropped_and_counted_and_nobody_waits() {
         interval: Duration::from_secs(1),
     };
     let identity = Identity { instance: "here".to_owned(), pod: None };
-    let (mut traces, sending) = Otlp::new(&config, client(), &identity, &metrics).traces();
+    let (mut traces, sending) = Otlp::new(&config, client(), &identity, &metrics).traces(nobody());
     for number in 0..LISTS_QUEUED_MAX as u64 + 10 {
         let mut next = Release::clone(&release("shop-1", Phase::Watching, &REVERT[..2]));
         next.id = format!("shop-{number}");

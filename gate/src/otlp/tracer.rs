@@ -50,7 +50,7 @@ impl Tracer {
         if std::mem::replace(&mut sent.seen, seen) == seen {
             return Vec::new();
         }
-        let mut new = spans(release, &[]);
+        let mut new = spans(release);
         new.retain(|span| span.end_ms >= floor_ms && sent.spans.insert(span.id));
         new
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::api::types::{Measured, Moment, Phase, Release, Slot};
+use crate::api::types::{ExampleTrace, Measured, Moment, Phase, Release, Slot};
 use crate::view;
 
 const BEGAN: u64 = 1_795_472_369_000;
@@ -48,7 +48,7 @@ const REVERT: [(u64, &str, &str); 9] = [
 
 /// Name, name of the parent, beginning and end, of each.
 fn shape(release: &Release) -> Vec<(String, String, u64, u64)> {
-    let spans = spans(release, &[]);
+    let spans = spans(release);
     let name = |id: Option<SpanId>| {
         let parent = id.map(|id| spans.iter().find(|span| span.id == id).map_or("(open)", |span| &span.name));
         parent.unwrap_or_default().to_owned()
@@ -86,7 +86,7 @@ fn a_revert_is_a_tree_of_phases_and_steps() {
             ("announce", "reverting", 1_850, 1_900),
         ],
     );
-    let spans = spans(&reverted, &[]);
+    let spans = spans(&reverted);
     let named = |name: &str| spans.iter().find(|span| span.name == name).expect("it is there");
     assert_eq!(named("release shop").status, Status::Error("52% failed".to_owned()));
     assert_eq!(named("reverting").status, Status::Ok);
@@ -138,7 +138,7 @@ fn a_shield_lies_over_the_phase_below_it() {
         ("watching", 90, 100),
     ];
     assert_eq!(names, expected.map(|(name, start, end)| (name.to_owned(), start, end)));
-    let spans = spans(&done, &[]);
+    let spans = spans(&done);
     assert_eq!(spans.last().map(|span| &span.status), Some(&Status::Ok));
     let events: usize = spans.iter().map(|span| span.events.len()).sum();
     assert_eq!(events, moments.len(), "each moment is told once");
@@ -147,7 +147,7 @@ fn a_shield_lies_over_the_phase_below_it() {
 #[test]
 fn a_release_superseded_on_its_way_back_says_what_was_not_done() {
     let ended = release(Phase::Superseded, Some(1_550), &REVERT[..5]);
-    let spans = spans(&ended, &[]);
+    let spans = spans(&ended);
     let failed: Vec<_> =
         spans.iter().filter(|span| matches!(span.status, Status::Error(_))).map(|span| &*span.name).collect();
     assert_eq!(failed, ["change traffic", "verify baseline", "release candidate", "announce", "reverting"]);
@@ -157,7 +157,7 @@ fn a_release_superseded_on_its_way_back_says_what_was_not_done() {
 #[test]
 fn ids_follow_from_the_release_and_no_two_are_alike() {
     let (begun, whole) = (release(Phase::Watching, None, &REVERT[..3]), release(Phase::Reverted, Some(1_900), &REVERT));
-    let (before, after) = (spans(&begun, &[]), spans(&whole, &[]));
+    let (before, after) = (spans(&begun), spans(&whole));
     assert!(before.iter().all(|span| after.iter().any(|later| later.id == span.id)), "what is sent again is the same");
     let ids: BTreeSet<_> = after.iter().map(|span| span.id).collect();
     assert_eq!(ids.len(), after.len());
@@ -183,7 +183,7 @@ fn evidence_is_told_with_its_numbers() {
         requests: 61,
         pod: None,
     });
-    let spans = spans(&whole, &[]);
+    let spans = spans(&whole);
     let events = spans.iter().flat_map(|span| &span.events);
     let proven = events.into_iter().find(|event| event.name == "proven").expect("it was");
     for (name, value) in [
@@ -198,13 +198,30 @@ fn evidence_is_told_with_its_numbers() {
     }
 }
 
+fn example(outcome: &str, trace_id: &str) -> ExampleTrace {
+    ExampleTrace {
+        trace_id: trace_id.to_owned(),
+        span_id: "00f067aa0ba902b7".to_owned(),
+        url: None,
+        slot: Slot::Green,
+        pod: "green-1".to_owned(),
+        route: String::new(),
+        outcome: outcome.to_owned(),
+        status: Some(500),
+        latency_ms: 2.5,
+        at_ms: BEGAN,
+    }
+}
+
 #[test]
-fn links_lead_from_the_release_and_its_way_back_to_requests() {
-    let request = TraceId([7; 16]);
-    let link = Link { trace: request, span: SpanId([9; 8]), attributes: Vec::new() };
-    let many = vec![link; LINKS_MAX + 5];
-    let spans = spans(&release(Phase::Reverted, Some(1_900), &REVERT), &many);
-    let linked: Vec<_> =
-        spans.iter().filter(|span| !span.links.is_empty()).map(|span| (&*span.name, span.links.len())).collect();
-    assert_eq!(linked, [("reverting", LINKS_MAX), ("release shop", LINKS_MAX)]);
+fn links_lead_to_requests_and_those_that_failed_come_first() {
+    let (well, failed) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c");
+    let told = links(&[example("ok", well), example("server_error", failed), example("ok", "no trace")]);
+    let traces: Vec<_> = told.iter().map(|link| link.trace.to_string()).collect();
+    assert_eq!(traces, [failed, well], "and what is no id leads nowhere");
+    assert_eq!(told[0].span.to_string(), "00f067aa0ba902b7");
+    assert_eq!(links(&vec![example("ok", well); LINKS_MAX + 5]).len(), LINKS_MAX);
+    let spans = spans(&release(Phase::Reverted, Some(1_900), &REVERT));
+    let linked: Vec<_> = spans.iter().filter(|span| takes_links(span)).map(|span| &*span.name).collect();
+    assert_eq!(linked, ["reverting", "release shop"]);
 }
