@@ -10,6 +10,7 @@ use crate::api::types as api;
 use crate::event::{Connection, Step, Ticket};
 use crate::recording::Frame;
 use crate::records::{ReleaseRecord, ServiceRecord};
+use crate::trace::TraceId;
 
 /// Something to be done.
 #[derive(Clone, Debug)]
@@ -72,6 +73,8 @@ pub enum Effect {
 pub struct Job {
     /// The release.
     pub release: Arc<str>,
+    /// Its trace, for the log.
+    pub trace: TraceId,
     /// Its service.
     pub service: Arc<str>,
     /// Which step.

@@ -76,6 +76,7 @@ pub struct Gate {
     pub(crate) evidence: BTreeMap<Arc<str>, Arc<api::Evidence>>,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
+    since: Timestamp,
     merged: Vec<Merged>,
     placed: Vec<(Arc<str>, Merged)>,
     routed: BTreeMap<Connection, (u64, Timestamp)>,
@@ -115,6 +116,7 @@ impl Gate {
             evidence: BTreeMap::new(),
             ledger: Ledger::default(),
             counters: Counters::default(),
+            since: now,
             merged: Vec::new(),
             placed: Vec::new(),
             routed: BTreeMap::new(),
@@ -609,6 +611,12 @@ impl Gate {
     #[must_use]
     pub fn counted(&self, instance: &str) -> Option<&Totals> {
         self.ledger.get(instance).map(|agent| &agent.totals)
+    }
+
+    /// When it began to count.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// What was counted about the loop's own work.

@@ -28,6 +28,7 @@ pub mod listen;
 pub mod metrics;
 mod operator;
 mod others;
+pub mod otlp;
 mod page;
 pub mod platform;
 pub mod recording;
@@ -45,6 +46,7 @@ pub mod store;
 pub mod tell;
 mod timeline;
 pub mod tls;
+pub mod trace;
 mod view;
 pub mod wording;
 

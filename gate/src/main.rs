@@ -66,6 +66,7 @@ fn log_to_stderr(format: LogFormat, filter: EnvFilter) {
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        // Flat, so that a query names a field as it is called here.
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
     }
 }

@@ -30,7 +30,7 @@ const REFUSALS: [&str; 4] = ["unauthenticated", "foreign_pod", "unknown_gate", "
 /// What is asked of the API server.
 const VERBS: [&str; 4] = ["watch", "patch", "lease", "review"];
 /// Those who are told.
-const RECEIVERS: [&str; 3] = ["alertmanager", "webhook", "grafana"];
+const RECEIVERS: [&str; 5] = ["alertmanager", "webhook", "grafana", "traces", "metrics"];
 /// What came of an attempt to tell them; dropped is what will not be tried again.
 const RESULTS: [&str; 3] = ["sent", "failed", "dropped"];
 /// What comes of a question to the monitoring.
@@ -214,6 +214,14 @@ impl Metrics {
     /// Everything, for [`blueback_exposition`] to write down.
     #[must_use]
     pub fn gather(&self, figures: &Figures) -> Vec<Family> {
+        let (mut families, guarded) = self.gather_apart(figures);
+        families.extend(guarded);
+        families.sort_by(|a, b| a.name.cmp(&b.name));
+        families
+    }
+
+    /// The same in two parts: what is counted since the process began, and what is counted since this gate leads.
+    pub(crate) fn gather_apart(&self, figures: &Figures) -> (Vec<Family>, Vec<Family>) {
         // Held to the end: two scrapes at once must not add the same growth twice.
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = &figures.counters;
@@ -227,10 +235,8 @@ impl Metrics {
             let count = figures.phases.iter().filter(|known| **known == phase).count();
             self.releases.with_label_values(&[word]).set(count as i64);
         }
-        let mut families: Vec<Family> = self.registry.gather().into_iter().map(Family::from).collect();
-        families.extend(Guarded::new().gather(&figures.services));
-        families.sort_by(|a, b| a.name.cmp(&b.name));
-        families
+        let own = self.registry.gather().into_iter().map(Family::from).collect();
+        (own, Guarded::new().gather(&figures.services))
     }
 }
 

@@ -274,7 +274,19 @@ impl Live {
 
     /// Adds to the timeline.
     pub(crate) fn moment(&mut self, what: &str, text: String, now: Timestamp, counters: &mut Counters) {
-        if !timeline::add(&mut self.record.release, what, text, now) {
+        self.moment_of(what, text, None, now, counters);
+    }
+
+    /// Adds to the timeline something with a rule behind it.
+    fn moment_of(
+        &mut self,
+        what: &str,
+        text: String,
+        measured: Option<api::Measured>,
+        now: Timestamp,
+        counters: &mut Counters,
+    ) {
+        if !timeline::add(&mut self.record.release, what, text, measured, now) {
             counters.moments_dropped += 1;
         }
         self.changed = true;
@@ -311,11 +323,11 @@ impl Live {
             return findings;
         }
         if let Verdict::Revert(reason) = self.judge.verdict() {
-            let text = reason.text.clone();
+            let (text, measured) = (reason.text.clone(), view::measured(reason));
             self.record.release.verdict = view::verdict(self.judge.verdict());
             "reverted".clone_into(&mut self.record.release.shield);
             self.course.weigh_now(now.since(self.started), &self.judge);
-            self.moment("proven", text.clone(), now, counters);
+            self.moment_of("proven", text.clone(), measured, now, counters);
             findings.revert = Some(text);
             return findings;
         }
@@ -354,12 +366,12 @@ impl Live {
         let new: Vec<_> = alerts
             .iter()
             .filter(|alert| !self.alerting.contains(&alert.rule))
-            .map(|alert| (alert.rule.clone(), alert.text.clone()))
+            .map(|alert| (alert.rule.clone(), alert.text.clone(), view::measured(alert)))
             .collect();
         self.alerting.retain(|rule| self.judge.alerts().iter().any(|alert| alert.rule == *rule));
-        for (rule, text) in new {
+        for (rule, text, measured) in new {
             self.alerting.insert(rule);
-            self.moment("alert", text, now, counters);
+            self.moment_of("alert", text, measured, now, counters);
         }
     }
 
@@ -370,10 +382,10 @@ impl Live {
         }
         let holds: BTreeSet<String> = tried.iter().map(|reason| reason.rule.clone()).collect();
         let new = tried.iter().filter(|reason| !self.trying.contains(&reason.rule));
-        let new: Vec<String> = new.map(|reason| reason.text.clone()).collect();
+        let new: Vec<_> = new.map(|reason| (reason.text.clone(), view::measured(reason))).collect();
         self.trying = holds;
-        for text in new {
-            self.moment("tried", text, now, counters);
+        for (text, measured) in new {
+            self.moment_of("tried", text, measured, now, counters);
         }
     }
 
@@ -396,10 +408,11 @@ impl Live {
             // Told with the verdict.
             _ => None,
         };
+        let measured = verdict.reason().and_then(view::measured);
         shield.clone_into(&mut self.record.release.shield);
         (self.changed, self.keep_soon) = (true, true);
         if let Some((what, text)) = moment {
-            self.moment(what, text, now, counters);
+            self.moment_of(what, text, measured, now, counters);
         }
     }
 
@@ -419,6 +432,7 @@ impl Live {
         }
         let text = verdict.to_string();
         let seen = view::verdict(verdict);
+        let measured = verdict.reason().and_then(view::measured);
         // Numbers alone are no change that must be kept at once; they are told once a second.
         if turned || phase != before {
             (self.changed, self.keep_soon) = (true, true);
@@ -428,11 +442,11 @@ impl Live {
         }
         self.record.release.phase = phase;
         if turned && word == "suspect" && self.record.release.shield == "open" {
-            self.moment("suspect", text, now, counters);
+            self.moment_of("suspect", text, measured, now, counters);
         } else if phase != before && phase == api::Phase::Held {
-            self.moment("held", text, now, counters);
+            self.moment_of("held", text, measured, now, counters);
         } else if phase != before && phase == api::Phase::Inconclusive {
-            self.moment("inconclusive", text, now, counters);
+            self.moment_of("inconclusive", text, measured, now, counters);
         }
     }
 

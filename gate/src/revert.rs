@@ -12,6 +12,7 @@ use crate::figures::Counters;
 use crate::records::ServiceRecord;
 use crate::release::Live;
 use crate::timeline::span;
+use crate::trace::TraceId;
 
 /// How long the candidate must have been given no request to be called quiet: three reports.
 pub(crate) const QUIET_MS: u64 = 300;
@@ -206,6 +207,7 @@ impl Live {
         }
         let job = Job {
             release: Arc::clone(&self.id),
+            trace: TraceId::of(&self.record.release),
             service: service.name.as_str().into(),
             step,
             baseline: self.candidate().other(),

@@ -27,6 +27,7 @@ use crate::kubernetes::entrance::Served;
 use crate::kubernetes::{Kubernetes, leader};
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::otlp::{self, Identity, Otlp};
 use crate::store::{RedbStore, Store};
 use crate::tell::http::Client;
 use crate::tls::Certificates;
@@ -64,6 +65,8 @@ pub struct Server {
     accepting: Vec<JoinHandle<()>>,
     turning: JoinHandle<()>,
     writer: Writer,
+    /// Sends spans, where somebody takes them.
+    sending: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -125,7 +128,13 @@ impl Server {
         let mut turns = Loop { gate, settings, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
         let client = Client::new(config.tell.ca_file.as_deref()).context("certificates")?;
         ask::start(&config.ask, client.clone(), messages.clone(), &metrics, closed.clone());
-        executors.tell.start(&config.tell, clock, &metrics, &closed).context("telling people")?;
+        let otlp = config.tell.otlp.as_ref();
+        let otlp = otlp.map(|otlp| Otlp::new(otlp, client, &identity(&config, addr), &metrics));
+        let (traces, sending) = otlp.as_ref().map(|otlp| otlp.traces(messages.clone())).unzip();
+        executors.tell.start(&config.tell, clock, &metrics, traces, &closed).context("telling people")?;
+        if let Some(otlp) = otlp {
+            otlp.metrics(messages.clone(), clock, closed.clone());
+        }
         let cluster = platform.as_ref().map(|kubernetes| kubernetes.shared().clone());
         let way = platform.as_ref().map(|kubernetes| kubernetes.way(&config, certificates.clone()));
         let standing = platform.as_ref().map(|kubernetes| kubernetes.leadership().standing());
@@ -170,7 +179,7 @@ impl Server {
             accepting.push(tokio::spawn(listen::serve(listener, tls.clone(), webhooks, closed.clone())));
         }
         accepting.push(tokio::spawn(listen::serve(listener, tls, router, closed)));
-        Ok(Self { addr, metrics, closing, accepting, turning, writer })
+        Ok(Self { addr, metrics, closing, accepting, turning, writer, sending })
     }
 
     /// The address of the plain port for probes and scrapers, if there is one.
@@ -195,11 +204,23 @@ impl Server {
         drop(self.turning.await);
         let writer = self.writer;
         drop(tokio::task::spawn_blocking(move || writer.end()).await);
+        otlp::last(self.sending).await;
     }
 }
 
 async fn listen(what: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{what}: cannot listen on {address}"))
+}
+
+/// Who says what is sent as telemetry.
+fn identity(config: &Config, addr: SocketAddr) -> Identity {
+    match &config.kubernetes {
+        Some(settings) => {
+            let (namespace, name) = (settings.pod_namespace.clone(), settings.pod_name.clone());
+            Identity { instance: format!("{namespace}.{name}"), pod: Some((namespace, name)) }
+        }
+        None => Identity { instance: format!("{}:{}", otlp::config::host(), addr.port()), pod: None },
+    }
 }
 
 /// Follows the certificates in a folder.

@@ -2,6 +2,7 @@
 
 use crate::api::types as api;
 use crate::clock::Timestamp;
+use crate::trace::{SpanId, TraceId};
 
 /// Most moments of a release. A release that flaps comes to three shields in ten minutes and is held, so this is many
 /// days of it; what comes after is counted.
@@ -9,8 +10,25 @@ pub(crate) const MOMENTS_MAX: usize = 1_000;
 /// Longest text that people and machines may add, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 1_000;
 
-/// Adds a moment. Returns false when there is no room.
-pub(crate) fn add(release: &mut api::Release, what: &str, text: String, now: Timestamp) -> bool {
+/// Adds a moment, and logs it. Returns false when there is no room.
+pub(crate) fn add(
+    release: &mut api::Release,
+    what: &str,
+    text: String,
+    measured: Option<api::Measured>,
+    now: Timestamp,
+) -> bool {
+    let trace = TraceId::of(release);
+    // The whole story in the log, each line with what leads to the release and to its trace.
+    tracing::info!(
+        release = release.id,
+        service = release.service,
+        what,
+        rule = measured.as_ref().map(|measured| measured.rule.as_str()),
+        trace_id = %trace,
+        span_id = %SpanId::root(trace),
+        "{text}"
+    );
     if release.timeline.len() >= MOMENTS_MAX {
         return false;
     }
@@ -20,6 +38,7 @@ pub(crate) fn add(release: &mut api::Release, what: &str, text: String, now: Tim
         after_ms: at_ms.saturating_sub(release.started_ms),
         what: what.to_owned(),
         text,
+        measured,
     });
     true
 }

@@ -98,6 +98,23 @@ fn because(view: &mut api::Verdict, reason: &Reason) {
     view.change = (!reason.change.is_empty()).then(|| reason.change.clone());
 }
 
+/// What was measured, where a rule is behind the reason.
+pub(crate) fn measured(reason: &Reason) -> Option<api::Measured> {
+    if reason.rule.is_empty() {
+        return None;
+    }
+    Some(api::Measured {
+        rule: reason.rule.clone(),
+        value: reason.measured.as_ref().and_then(|measured| finite(measured.value)),
+        limit: reason.measured.as_ref().and_then(|measured| finite(measured.limit)),
+        unit: reason.measured.as_ref().map(|measured| measured.unit.to_owned()),
+        evidence: reason.evidence.and_then(|evidence| finite(evidence.ln_e)),
+        threshold: reason.evidence.and_then(|evidence| finite(evidence.threshold)),
+        requests: reason.requests,
+        pod: reason.pod.clone(),
+    })
+}
+
 /// JSON has no word for what is not finite.
 pub(crate) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)

@@ -23,6 +23,7 @@ mod hold;
 mod late_outage;
 mod latency;
 mod manual_revert;
+mod otlp;
 mod outage;
 mod queries;
 mod quiet;

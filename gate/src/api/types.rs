@@ -121,6 +121,30 @@ pub struct Moment {
     pub what: String,
     /// The story for people.
     pub text: String,
+    /// The rule behind it and what was measured, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
+}
+
+/// What was measured against a rule when something happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Measured {
+    /// The rule as the operator wrote it.
+    pub rule: String,
+    /// What was measured.
+    pub value: Option<f64>,
+    /// What the rule allows.
+    pub limit: Option<f64>,
+    /// Unit of both: `ratio`, `ms`, `count` or `value`.
+    pub unit: Option<String>,
+    /// ln E.
+    pub evidence: Option<f64>,
+    /// ln(1/alpha), which the evidence must reach.
+    pub threshold: Option<f64>,
+    /// Requests of the candidate that were counted.
+    pub requests: u64,
+    /// The one pod at fault, where it is only one.
+    pub pod: Option<String>,
 }
 
 /// The state of the decision.

@@ -34,6 +34,7 @@ use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::server::Message;
 use crate::tell::http::{Client, Message as Request, secret_of};
+use crate::trace::TraceId;
 use crate::wording::segment;
 
 /// Time between two questions about one release: monitoring scrapes every 15 seconds, seldom faster than every five.
@@ -203,7 +204,8 @@ impl Desk {
         let silent: BTreeMap<String, String> = asked.into_iter().chain(logs).flatten().collect();
         for (name, why) in &silent {
             if !course.silent.contains(name) {
-                tracing::warn!(release = %asking.release, query = name, error = why, "Query without answer");
+                let trace_id = TraceId::new(&asking.release, asking.started.unix_ms());
+                tracing::warn!(release = %asking.release, %trace_id, query = name, error = why, "Query without answer");
             }
         }
         course.silent = silent.into_keys().collect();

@@ -57,7 +57,8 @@ impl Traffic {
                 job.candidate
             )),
             Step::Announced => {
-                tracing::warn!(release = %job.release, service = %job.service, why = %job.text, "Reverted");
+                let (release, service, why, trace_id) = (&job.release, &job.service, &job.text, job.trace);
+                tracing::warn!(%release, %service, %why, %trace_id, "Reverted");
                 Ok(job.text.clone())
             }
         }
@@ -111,7 +112,7 @@ impl Steps {
     }
 
     async fn run(&self, job: Job, number: u64) {
-        let (release, step) = (Arc::clone(&job.release), job.step);
+        let (release, step, trace_id) = (Arc::clone(&job.release), job.step, job.trace);
         let began = Instant::now();
         let mut pause = PAUSE_FIRST;
         // Ends with success, or with the gate: its loop hangs up.
@@ -128,7 +129,7 @@ impl Steps {
                 Err(error) => {
                     self.metrics.step_failed(step);
                     let error = format!("{error:#}");
-                    tracing::error!(%release, step = step.as_str(), attempt, %error, "Step failed, trying again");
+                    tracing::error!(%release, %trace_id, step = step.as_str(), attempt, %error, "Step failed, trying again");
                     Event::EffectFailed { release: Arc::clone(&release), step, attempt, error }
                 }
             };

@@ -8,6 +8,7 @@ pub(crate) fn release() -> Release {
         after_ms,
         what: what.to_owned(),
         text: text.to_owned(),
+        measured: None,
     };
     Release {
         id: "shop-3".to_owned(),

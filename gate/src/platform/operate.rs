@@ -19,6 +19,7 @@ use crate::recording::Entry;
 use crate::release::Live;
 use crate::service::Service;
 use crate::timeline::percent;
+use crate::trace::TraceId;
 use crate::view;
 
 impl Gate {
@@ -233,9 +234,8 @@ impl Gate {
     /// Asks the platform to give the candidate this share.
     pub(crate) fn ask_platform(&mut self, name: &Arc<str>, share: f64, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(service) = self.services.get_mut(name) else { return };
-        let Some((id, candidate)) = service.live.as_ref().map(|live| (Arc::clone(&live.id), live.candidate())) else {
-            return;
-        };
+        let Some(live) = service.live.as_ref() else { return };
+        let (id, trace, candidate) = (Arc::clone(&live.id), TraceId::of(&live.record.release), live.candidate());
         let Some(platform) = service.split.platform_mut() else { return };
         if let Some(group) = platform.record.candidate.clone() {
             platform.expect(group, true, now);
@@ -243,6 +243,7 @@ impl Gate {
         let record = service.record(now);
         effects.push(Effect::ShiftTraffic(Job {
             release: id,
+            trace,
             service: Arc::clone(name),
             step: Step::Shifted,
             baseline: candidate.other(),

@@ -7,6 +7,7 @@ use super::grafana::GrafanaConfig;
 use super::http::Target;
 use super::template::Template;
 use super::webhook::{Proof, WebhookConfig};
+use crate::otlp::{OtlpArgs, OtlpConfig};
 
 /// Where the runbooks are unless told otherwise.
 pub const RUNBOOKS: &str = "https://github.com/blueback/blueback/blob/main/alerts/runbooks";
@@ -56,6 +57,8 @@ pub struct TellConfig {
     pub ca_file: Option<PathBuf>,
     /// Links for people.
     pub links: Links,
+    /// Where telemetry goes.
+    pub otlp: Option<OtlpConfig>,
 }
 
 impl TellConfig {
@@ -100,6 +103,9 @@ pub struct TellArgs {
     /// URL where people reach this gate, for links
     #[arg(long, env = "BLUEBACK_GATE_EXTERNAL_URL", value_name = "URL")]
     external_url: Option<String>,
+    // Last, as its heading would go on over what follows.
+    #[command(flatten)]
+    otlp: OtlpArgs,
 }
 
 impl TellArgs {
@@ -136,6 +142,7 @@ impl TellArgs {
             grafana,
             ca_file: self.tell_ca_file,
             links: Links { external },
+            otlp: self.otlp.read(wrong),
         }
     }
 }

@@ -19,7 +19,7 @@ pub mod queue;
 mod signature;
 pub mod template;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -31,6 +31,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::api::types::Release;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::otlp::Traces;
 use alerts::{Alert, Alerting};
 pub use config::{TellArgs, TellConfig};
 use http::Client;
@@ -85,7 +86,7 @@ impl Tell {
         self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to tell those whom the configuration names, until the gate closes.
+    /// Begins to tell those whom the configuration names, and whoever takes traces, until the gate closes.
     ///
     /// # Errors
     /// When certificates cannot be read.
@@ -94,9 +95,10 @@ impl Tell {
         config: &TellConfig,
         clock: Clock,
         metrics: &Arc<Metrics>,
+        traces: Option<Traces>,
         closed: &watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        if config.is_nobody() {
+        if config.is_nobody() && traces.is_none() {
             return Ok(());
         }
         self.pending().wanted = true;
@@ -128,6 +130,7 @@ impl Tell {
             alerting: Alerting::default(),
             alerts,
             queues,
+            traces,
             clock,
         };
         tokio::spawn(teller.run(closed.clone()));
@@ -145,6 +148,7 @@ struct Teller {
     alerting: Alerting,
     alerts: watch::Sender<Arc<Vec<Alert>>>,
     queues: Vec<Queue>,
+    traces: Option<Traces>,
     clock: Clock,
 }
 
@@ -157,7 +161,8 @@ impl Teller {
             tokio::select! {
                 () = shared.wake.notified() => {}
                 _ = looks.tick() => {}
-                _ = closed.wait_for(|closed| *closed) => return,
+                // What was published last is still told, to those who wait for it.
+                _ = closed.wait_for(|closed| *closed) => return self.look(),
             }
             self.look();
         }
@@ -172,6 +177,7 @@ impl Teller {
         if forget {
             self.alerting = Alerting::default();
             self.alerts.send_replace(Arc::default());
+            self.traces.iter_mut().for_each(Traces::forget);
         }
         for release in releases.into_values() {
             for news in self.reader.read(&release, now_ms) {
@@ -181,6 +187,9 @@ impl Teller {
                         full();
                     }
                 }
+            }
+            if let Some(traces) = &mut self.traces {
+                traces.see(&release, now_ms);
             }
             self.alerting.see(release);
         }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::http::Trouble;
 use super::news::News;
 use crate::metrics::Metrics;
+use crate::trace::TraceId;
 
 /// News that wait for a receiver. When it is full, what comes next is dropped and counted: whoever comes back after that many
 /// wants the newest state, and asks for it.
@@ -64,12 +65,13 @@ async fn deliver<R: Receiver>(receiver: &R, news: &News, metrics: &Metrics) {
             Err(trouble) => trouble,
         };
         metrics.told(R::NAME, "failed");
+        let (id, release, trace_id) = (&news.id, &news.release.id, TraceId::of(&news.release));
         if matches!(trouble, Trouble::Lasting(_)) || Instant::now() + pause >= give_up {
             metrics.told(R::NAME, "dropped");
-            tracing::error!(receiver = R::NAME, id = %news.id, error = %trouble, "Not told");
+            tracing::error!(receiver = R::NAME, id, release, %trace_id, error = %trouble, "Not told");
             return;
         }
-        tracing::warn!(receiver = R::NAME, id = %news.id, error = %trouble, "Not told yet, trying again");
+        tracing::warn!(receiver = R::NAME, id, release, %trace_id, error = %trouble, "Not told yet, trying again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

@@ -31,14 +31,15 @@ use crate::metrics::Metrics;
 use crate::view;
 
 /// When the release of these tests began: later than any clock that runs them, so that theirs begin here.
-const BEGAN: u64 = 4_102_480_800_000;
+pub(crate) const BEGAN: u64 = 4_102_480_800_000;
 
-fn release(id: &str, phase: Phase, moments: &[(u64, &str, &str)]) -> Arc<Release> {
+pub(crate) fn release(id: &str, phase: Phase, moments: &[(u64, &str, &str)]) -> Arc<Release> {
     let timeline = moments.iter().map(|(after_ms, what, text)| Moment {
         at_ms: BEGAN + after_ms,
         after_ms: *after_ms,
         what: (*what).to_owned(),
         text: (*text).to_owned(),
+        measured: None,
     });
     Arc::new(Release {
         id: id.to_owned(),
@@ -68,7 +69,7 @@ fn names(alerts: &[Alert]) -> Vec<&str> {
     alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect()
 }
 
-const REVERT: [(u64, &str, &str); 8] = [
+pub(crate) const REVERT: [(u64, &str, &str); 8] = [
     (0, "switched", "green gets all"),
     (900, "shielded", "5 of 9 failed"),
     (1_400, "proven", "52% failed"),
@@ -203,11 +204,11 @@ fn only_the_newest_release_of_a_service_alerts() {
 
 /// A request as a receiver saw it.
 #[derive(Clone, Debug)]
-struct Seen {
+pub(crate) struct Seen {
     method: Method,
-    path: String,
+    pub(crate) path: String,
     headers: axum::http::HeaderMap,
-    body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Seen {
@@ -215,7 +216,7 @@ impl Seen {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
@@ -228,13 +229,13 @@ struct Told {
 
 /// A server that writes down what it is sent and answers as told; with 200 and `{}` when nothing is left to say.
 #[derive(Clone)]
-struct Scripted {
+pub(crate) struct Scripted {
     addr: SocketAddr,
     told: Arc<Mutex<Told>>,
 }
 
 impl Scripted {
-    async fn start(answers: &[(u16, &str)]) -> Self {
+    pub(crate) async fn start(answers: &[(u16, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let addr = listener.local_addr().expect("it is bound");
         let answers = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
@@ -292,15 +293,15 @@ impl Scripted {
         Target::parse(&format!("http://{}/hook?key=1", self.addr)).expect("it is a URL")
     }
 
-    fn root(&self) -> Target {
+    pub(crate) fn root(&self) -> Target {
         Target::parse(&format!("http://{}", self.addr)).expect("it is a URL")
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.told.lock().expect("no test panics inside").seen.clone()
     }
 
-    async fn until(&self, what: &str, wanted: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
         let wait = async {
             loop {
                 let seen = self.seen();
@@ -316,7 +317,7 @@ impl Scripted {
     }
 }
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::new(None).expect("it needs nothing")
 }
 
@@ -472,7 +473,7 @@ async fn receivers_that_were_away_are_told_when_they_are_back() {
     let (closing, closed) = watch::channel(false);
     let (tell, metrics) = (Tell::default(), Arc::new(Metrics::new()));
     let clock = Clock::start(Timestamp::from_unix_ms(BEGAN));
-    tell.start(&config, clock, &metrics, &closed).expect("it starts");
+    tell.start(&config, clock, &metrics, None, &closed).expect("it starts");
     let begun = release("shop-1", Phase::Held, &[(0, "switched", "all"), (5, "held", "why")]);
     // What is published faster than it is told is told whole.
     tell.publish(&release("shop-1", Phase::Watching, &[(0, "switched", "all")]));

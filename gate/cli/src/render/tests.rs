@@ -14,6 +14,7 @@ pub(crate) fn reverted() -> Release {
         after_ms,
         what: what.to_owned(),
         text: text.to_owned(),
+        measured: None,
     };
     Release {
         id: "shop-3".to_owned(),

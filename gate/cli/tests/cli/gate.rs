@@ -151,6 +151,7 @@ pub(crate) fn release(phase: Phase, revision: u64, text: &str) -> Release {
                 after_ms: number,
                 what: "stepped".to_owned(),
                 text: format!("moment {number}"),
+                measured: None,
             })
             .collect(),
         by: Some("ada".to_owned()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use blueback_gate::RulesFile;
-use blueback_gate::api::types::{Moment, Phase};
+use blueback_gate::api::types::{Measured, Moment, Phase};
 use blueback_gate::recording::{Began, Entry, Frame, Growth, Recording, encode};
 use blueback_gate::records::{ReleaseRecord, Vantage};
 use blueback_gate::replay::replay;
@@ -82,8 +82,9 @@ fn record(frames: &[Frame]) -> ReleaseRecord {
     let mut release = gate::release(Phase::Reverted, 0, "all of it failed");
     release.ended_ms = Some(release.started_ms + 10_000);
     let at_ms = release.started_ms + after_ms;
+    let measured = Some(Measured { rule: "route \"/secret\" error rate > 5%".to_owned(), ..Measured::default() });
     release.timeline =
-        vec![Moment { at_ms, after_ms, what: "proven".to_owned(), text: "secret-green failed".to_owned() }];
+        vec![Moment { at_ms, after_ms, what: "proven".to_owned(), text: "secret-green failed".to_owned(), measured }];
     ReleaseRecord {
         release,
         rules: RulesFile::default(),

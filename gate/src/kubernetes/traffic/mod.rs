@@ -55,7 +55,8 @@ impl KubernetesTraffic {
             Step::Verified => self.verify(&name, job),
             Step::Released => self.release(&name, job).await,
             Step::Announced => {
-                tracing::warn!(release = %job.release, service = %job.service, why = %job.text, "Reverted");
+                let (release, service, why, trace_id) = (&job.release, &job.service, &job.text, job.trace);
+                tracing::warn!(%release, %service, %why, %trace_id, "Reverted");
                 Ok(job.text.clone())
             }
         };

@@ -184,6 +184,7 @@ mod tests {
                 after_ms,
                 what: what.to_owned(),
                 text: String::new(),
+                measured: None,
             })
             .collect();
         Release { started_ms: BEGAN_MS + 9_000, timeline, ..reverted() }
