@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_counter_is_a_cumulative_sum_with_its_beginning() {
-        let mut family = Family::new("blueback_gate_x_total", "X.", Kind::Counter);
+        let mut family = Family::new("x_total", "X.", Kind::Counter);
         family.series.push(Series::number(&[("gate", "shop")], 7.0));
         let metric = one(family);
         let Some(Data::Sum(sum)) = metric.data else { panic!("{metric:?}") };
@@ -206,7 +206,7 @@ mod tests {
         for (us, count) in recorded {
             counts.record_n(us, count);
         }
-        let mut family = Family::new("blueback_gate_side_latency_seconds", "Time.", Kind::Histogram);
+        let mut family = Family::new("latency_seconds", "Time.", Kind::Histogram);
         let exemplar = Exemplar { trace: [1; 16], span: [2; 8], value: 0.8, at_ms: 7, status: Some(500) };
         let series = Series::distribution(&[], Distribution::of_latency(&counts, &[0.1]));
         family.series.push(series.with_exemplars(vec![exemplar]));
