@@ -23,6 +23,8 @@ const SHARES_MAX: usize = 64;
 pub(crate) const YOUNG_MS: u64 = 10_000;
 /// The rate at the door is a mean over this many report intervals: 10 s.
 const RATE_TICKS: usize = 100;
+/// The latest part of it: where traffic comes over bit by bit, as kept connections are let go, the mean of 10 s lags.
+const LATEST_TICKS: usize = 20;
 /// Quantiles for people are over the last one to two of these.
 const SPREAD_TICKS: u64 = 100;
 
@@ -185,7 +187,13 @@ impl Rate {
     }
 
     fn per_second(&self) -> f64 {
-        if self.filled == 0 { 0.0 } else { (self.ticks.iter().sum::<f64>() * 10.0 / self.filled as f64).max(0.0) }
+        self.over(RATE_TICKS)
+    }
+
+    fn over(&self, ticks: usize) -> f64 {
+        let ticks = ticks.min(self.filled);
+        let sum: f64 = (1..=ticks).map(|back| self.ticks[(self.next + RATE_TICKS - back) % RATE_TICKS]).sum();
+        if ticks == 0 { 0.0 } else { (sum * 10.0 / ticks as f64).max(0.0) }
     }
 }
 
@@ -291,6 +299,11 @@ impl Tally {
     /// Requests a second at green's door, diverted ones included.
     pub(crate) fn rate(&self) -> f64 {
         self.door.per_second()
+    }
+
+    /// The same for whoever must not take it for less than it is: the latest 2 s where they had more.
+    pub(crate) fn rate_at_most(&self) -> f64 {
+        self.door.per_second().max(self.door.over(LATEST_TICKS))
     }
 
     /// What blue serves beside what is diverted to it, in requests a second.

@@ -170,7 +170,7 @@ impl Judge {
         let look = Look {
             green: &green,
             blue: &blue,
-            rate,
+            rate: self.tally.rate_at_most(),
             room,
             green_room: self.green_room,
             blame: self.is_blamed(),
