@@ -53,14 +53,14 @@ fn metrics(family: &Family, since: u64, now: u64) -> impl Iterator<Item = Metric
             },
         }
     }
-    let numbers = (!numbers.is_empty()).then(|| match family.kind {
+    let numbers = (!numbers.is_empty()).then_some(match family.kind {
         Kind::Counter => {
             Data::Sum(Sum { data_points: numbers, aggregation_temporality: CUMULATIVE, is_monotonic: true })
         }
         Kind::Gauge | Kind::Histogram => Data::Gauge(Gauge { data_points: numbers }),
     });
     let classic = (!classic.is_empty())
-        .then(|| Data::Histogram(Histogram { data_points: classic, aggregation_temporality: CUMULATIVE }));
+        .then_some(Data::Histogram(Histogram { data_points: classic, aggregation_temporality: CUMULATIVE }));
     let exponential = (!exponential.is_empty()).then(|| {
         let points = ExponentialHistogram { data_points: exponential, aggregation_temporality: CUMULATIVE };
         Data::ExponentialHistogram(points)

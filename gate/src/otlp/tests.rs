@@ -99,7 +99,7 @@ async fn a_receiver_that_was_away_is_sent_the_whole_trace() {
     assert_eq!(roots.len(), 1);
     assert_eq!(roots[0].span_id, SpanId::root(trace).0);
     assert_eq!(roots[0].end_time_unix_nano - roots[0].start_time_unix_nano, 1_900_000_000);
-    assert_eq!(roots[0].status.as_ref().map(|status| status.code()), Some(StatusCode::Error));
+    assert_eq!(roots[0].status.as_ref().map(otlp::Status::code), Some(StatusCode::Error));
     assert!(spans.iter().all(|span| span.parent_span_id.is_empty() || ids.contains(&span.parent_span_id)));
     let request = ExportTraceServiceRequest::decode(seen[2].body.clone()).expect("it is one");
     let resource = request.resource_spans[0].resource.clone().expect("it is known");
