@@ -64,7 +64,8 @@ async fn loki(State(shared): State<Shared>, headers: HeaderMap, form: String) ->
     assert_eq!(time % 1_000_000_000, 0, "windows have whole seconds");
     told.windows.push((pods.to_owned(), time / 1_000_000_000, long));
     let critical = if pods.contains("green") { std::mem::take(&mut told.critical) } else { 0 };
-    (StatusCode::OK, vector((critical > 0).then_some(critical)))
+    // That there are none is said in both ways.
+    (StatusCode::OK, vector((critical > 0 || (told.windows.len() / 2).is_multiple_of(2)).then_some(critical)))
 }
 
 async fn prometheus() -> (StatusCode, Json<Value>) {

@@ -261,8 +261,9 @@ impl Desk {
     ) -> Result<Option<u64>, String> {
         let fill = |text: &str| asking.meanings.fill(text, pods);
         let lines = format!("sum(count_over_time({} [{}s]))", fill(text)?, until_s - from_s);
-        if let Some(lines) = self.ask(Backend::Loki, &lines, Some(until_s)).await? {
-            return Ok(Some(lines.max(0.0).round() as u64));
+        // A nought, too, may only say that nobody collects what the pods write.
+        if let Some(lines) = self.ask(Backend::Loki, &lines, Some(until_s)).await?.filter(|lines| *lines > 0.0) {
+            return Ok(Some(lines.round() as u64));
         }
         let any = fill(selector(text).ok_or("no selector of streams")?)?;
         let any = format!("sum(count_over_time({any} [{LOGS_ALIVE}]))");
