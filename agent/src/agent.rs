@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use blueback_report::{DEPENDENCIES_MAX, Role, Slot, TARGETS_MAX};
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::cgroup::Cgroup;
@@ -26,7 +28,11 @@ use crate::proxy::{self, Worker};
 use crate::recorder::{Recorder, Shared};
 use crate::reporter::Reporter;
 use crate::route::Router;
+use crate::spans::{self, Sending};
 use crate::{admin, stream};
+
+/// How long an agent that ends waits for a Collector to take its last spans.
+const SPANS_LAST_MAX: Duration = Duration::from_secs(2);
 
 /// A running agent. Dropping it stops it at once; [`Agent::drain`] stops it gently.
 #[derive(Debug)]
@@ -131,6 +137,7 @@ impl Agent {
         let (alive, _) = watch::channel(());
         let (finish, finish_asked) = watch::channel(false);
         let draining = Arc::new(AtomicBool::new(false));
+        let (spans, sending) = config.otlp.clone().map(|collector| spans::to(collector, clock)).unzip();
         let mut recorders = Vec::new();
         let mut workers = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -139,8 +146,9 @@ impl Agent {
             let (config, router, orders) = (config.clone(), router.clone(), orders.subscribe());
             let mut alive = alive.subscribe();
             let seed = seed.wrapping_add(number as u64);
+            let spans = spans.clone();
             workers.push(thread_of(&format!("worker-{number}"), move || async move {
-                let worker = Rc::new(Worker::new(&config, clock, router, recorder, seed));
+                let worker = Rc::new(Worker::new(&config, clock, router, recorder, seed, spans));
                 tokio::select! {
                     () = proxy::serve(worker, listener, orders) => {}
                     _ = alive.changed() => {}
@@ -163,11 +171,16 @@ impl Agent {
         let dependencies = config.dependencies;
         let control = thread_of("control", move || async move {
             let control = Control::new(reporter, routes, identity, stopping, commands, finish_asked, random("jitter"));
-            let control = Rc::new(control);
+            let control = Rc::new(control.with_spans(sending.as_ref().map(Sending::fate)));
+            let sending = sending.map(|sending| spawn_local(sending.run(control.clone())));
             for (number, target) in dependencies.into_iter().enumerate() {
                 spawn_local(dependency::watch(control.clone(), number, target));
             }
-            run_control(control, link, admin_listener, probe).await;
+            run_control(control.clone(), link, admin_listener, probe).await;
+            if let Some(sending) = sending.filter(|_| control.finishing()) {
+                // Late spans are lost, and nothing else.
+                let _ = timeout(SPANS_LAST_MAX, sending).await;
+            }
         })?;
         Ok(Self { listen: address, admin, router, draining, orders, alive, workers, finish, control })
     }

@@ -49,6 +49,15 @@ impl Assignment {
         self.slot.get() == Some(Slot::Green)
     }
 
+    /// What the gate calls the side that is called `slot` here. `None` until it has said so.
+    #[must_use]
+    pub fn as_assigned(&self, slot: Slot) -> Option<Slot> {
+        match self.slot.get() {
+            None if self.wanted => None,
+            _ => Some(if self.is_mirrored() { slot.other() } else { slot }),
+        }
+    }
+
     /// The instance under which the agent reports now.
     #[must_use]
     pub fn instance(&self, agent: &Arc<str>) -> Arc<str> {

@@ -61,6 +61,8 @@ pub struct Config {
     pub gate_authority: Option<Authority>,
     /// File of the token that the gate is shown.
     pub token_file: Option<PathBuf>,
+    /// Collector that takes the agent's own spans by OTLP over HTTP; without one it makes none and passes traces on as they came.
+    pub otlp: Option<Uri>,
     /// Where `/metrics`, `/live` and `/ready` are served. Port 0 takes a free one.
     pub admin: Option<SocketAddr>,
     /// Threads that serve clients.
@@ -102,6 +104,7 @@ impl Config {
             gate: None,
             gate_authority: None,
             token_file: None,
+            otlp: None,
             admin: None,
             workers: 1,
             serving,
@@ -192,6 +195,10 @@ pub struct Flags {
     /// File with the token that an https gate is shown, read again for each stream
     #[arg(long, env = "BLUEBACK_AGENT_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// URL of an OpenTelemetry Collector, such as http://collector:4318, for a span of the agent's own in each trace that is
+    /// recorded [default: none]
+    #[arg(long, env = "BLUEBACK_AGENT_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
     /// Where /metrics, /live and /ready are served
     #[arg(long, env = "BLUEBACK_AGENT_ADMIN", value_name = "ADDR")]
     pub admin: Option<String>,
@@ -279,6 +286,7 @@ impl Flags {
         let serving = self.serving.as_deref().and_then(|value| reading.slot("--serving", value));
         let gate = self.gate.as_deref().and_then(|value| reading.gate(value));
         let gate_authority = reading.authority(&self, gate.as_ref());
+        let otlp = self.otlp.as_deref().and_then(|value| reading.otlp(value));
         let dependencies = reading.dependencies(&self.dependency);
         let pod_uid = self.pod_uid.as_deref().map(|value| reading.name("--pod-uid", value));
         let admin = self.admin.as_deref().and_then(|value| reading.address("--admin", value, ADDRESS));
@@ -316,6 +324,7 @@ impl Flags {
                     gate,
                     gate_authority,
                     token_file: self.token_file,
+                    otlp,
                     admin,
                     workers,
                     serving,

@@ -16,6 +16,7 @@ use tracing::info;
 use crate::assignment::Assignment;
 use crate::reporter::Reporter;
 use crate::route::{Picker, Router};
+use crate::spans::Fate;
 
 /// What workers are told beside the route table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Control {
     pub identity: Identity,
     /// Which slot the gate has assigned, where it is to.
     pub assignment: Assignment,
+    /// What became of the agent's own spans, where it makes them.
+    pub spans: Option<Arc<Fate>>,
     orders: watch::Sender<Orders>,
     finish: watch::Receiver<bool>,
     jitter: Picker,
@@ -100,7 +103,13 @@ impl Control {
     ) -> Self {
         let (reporter, gate, jitter) = (RefCell::new(reporter), GateState::default(), Picker::new(seed));
         let assignment = Assignment::new(identity.unassigned);
-        Self { reporter, router, gate, draining, identity, assignment, orders, finish, jitter }
+        Self { reporter, router, gate, draining, identity, assignment, spans: None, orders, finish, jitter }
+    }
+
+    /// Shows what becomes of spans, where the agent makes them.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Arc<Fate>>) -> Self {
+        Self { spans, ..self }
     }
 
     /// How this agent introduces itself now.

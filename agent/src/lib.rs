@@ -29,6 +29,7 @@ pub mod redirect;
 pub mod reporter;
 pub mod ring;
 pub mod route;
+pub mod spans;
 pub mod stream;
 pub mod traceparent;
 

@@ -101,6 +101,12 @@ impl Metrics {
                 refused.to_vec(),
             ),
             family(
+                "blueback_agent_spans_total",
+                "Spans of the agent's own, by what became of them.",
+                Kind::Counter,
+                self.spans(),
+            ),
+            family(
                 "blueback_agent_dependency_up",
                 "Whether the dependency answered its last check.",
                 Kind::Gauge,
@@ -170,6 +176,11 @@ impl Metrics {
             ),
         ]);
         families
+    }
+
+    fn spans(&self) -> Vec<Series> {
+        let fates = self.control.spans.iter().flat_map(|fate| [("sent", &fate.sent), ("dropped", &fate.dropped)]);
+        fates.map(|(result, count)| Series::number(&[("result", result)], count.load(Relaxed) as f64)).collect()
     }
 }
 

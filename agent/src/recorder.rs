@@ -232,8 +232,10 @@ pub struct Admitted {
     /// Microseconds since the agent's start.
     pub start_us: u64,
     epoch: u64,
-    backend: u16,
-    class: u16,
+    /// Number of the backend that it goes to.
+    pub backend: u16,
+    /// Number of its route class.
+    pub class: u16,
     protocol: Protocol,
     /// Place in the in-flight table, if there was room.
     place: Option<u16>,

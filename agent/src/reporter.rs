@@ -132,6 +132,12 @@ impl Reporter {
         self.ring = Ring::default();
     }
 
+    /// Name of a route class; empty for requests of no route that is watched.
+    #[must_use]
+    pub fn class(&self, number: u16) -> Arc<str> {
+        self.classes[usize::from(number)].clone()
+    }
+
     /// Milliseconds between reports.
     #[must_use]
     pub fn cadence_ms(&self) -> u32 {

@@ -1,5 +1,7 @@
 //! The `traceparent` header of W3C Trace Context (Recommendation, level 1): which trace a request belongs to.
 
+use http::HeaderValue;
+
 /// What a `traceparent` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
@@ -11,6 +13,10 @@ pub struct TraceParent {
     pub flags: u8,
 }
 
+/// Flag of a trace that is recorded.
+const SAMPLED: u8 = 1;
+/// Flag of a trace whose id is random (level 2); who passes a trace on must keep it.
+const RANDOM: u8 = 2;
 /// `00-` and the two ids and the flags, each after a dash.
 const LENGTH: usize = 2 + 1 + 32 + 1 + 16 + 1 + 2;
 
@@ -38,10 +44,19 @@ impl TraceParent {
         (trace != [0; 16] && span != [0; 8]).then_some(Self { trace, span, flags: flags[0] })
     }
 
+    /// The header that says it, in version 00; of the flags those that this version and its successor know.
+    #[must_use]
+    pub fn to_header(self) -> HeaderValue {
+        let Self { trace, span, flags } = self;
+        let (trace, span) = (u128::from_be_bytes(trace), u64::from_be_bytes(span));
+        let text = format!("00-{trace:032x}-{span:016x}-{:02x}", flags & (SAMPLED | RANDOM));
+        HeaderValue::try_from(text).expect("digits and dashes are visible ASCII")
+    }
+
     /// The trace is recorded, so it can be looked at.
     #[must_use]
     pub const fn is_sampled(self) -> bool {
-        self.flags & 1 == 1
+        self.flags & SAMPLED == SAMPLED
     }
 }
 
@@ -82,6 +97,14 @@ mod tests {
         for later in [later.clone(), format!("{later}-what-the-future-brings")] {
             assert_eq!(TraceParent::parse(later.as_bytes()), Some(read), "{later}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        let read = TraceParent::parse(VALID.as_bytes()).expect("it is valid");
+        assert_eq!(read.to_header(), VALID);
+        let small = TraceParent { trace: 7_u128.to_be_bytes(), span: 9_u64.to_be_bytes(), flags: 0xff };
+        assert_eq!(small.to_header(), "00-00000000000000000000000000000007-0000000000000009-03");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::bail;
+use axum::http::Uri;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
@@ -60,6 +61,8 @@ pub struct Entrances {
     pub metrics: Option<SocketAddr>,
     /// Image of injected agents.
     pub agent_image: Option<String>,
+    /// Collector that injected agents send spans of their own to.
+    pub agent_otlp: Option<String>,
     /// Configuration of mutating webhooks that is told our authority.
     pub mutating_webhook: Option<String>,
     /// Configuration of validating webhooks that is told our authority.
@@ -235,6 +238,9 @@ struct EntranceArgs {
     /// MutatingWebhookConfiguration whose caBundle the gate keeps.
     #[arg(long, env = "BLUEBACK_GATE_MUTATING_WEBHOOK", value_name = "NAME")]
     mutating_webhook: Option<String>,
+    /// URL of a Collector, as http://collector:4318, that injected agents send a span of their own to for each recorded trace.
+    #[arg(long, env = "BLUEBACK_GATE_AGENT_OTLP", value_name = "URL")]
+    agent_otlp: Option<String>,
     /// ValidatingWebhookConfiguration whose caBundle the gate keeps.
     #[arg(long, env = "BLUEBACK_GATE_VALIDATING_WEBHOOK", value_name = "NAME")]
     validating_webhook: Option<String>,
@@ -245,6 +251,11 @@ impl EntranceArgs {
         let mut address = |flag: &str, value: Option<String>| {
             let value = value?;
             let address = value.parse().ok();
+        if let Some(url) = self.agent_otlp.as_deref().filter(|url| !is_plain(url)) {
+            wrong.push(format!(
+                "--agent-otlp {url:?}: the http URL of a Collector is accepted, as http://collector:4318"
+            ));
+        }
             if address.is_none() {
                 wrong.push(format!("{flag} {value:?}: an address and port is accepted, as 0.0.0.0:7443"));
             }
@@ -260,12 +271,18 @@ impl EntranceArgs {
             mutating_webhook: self.mutating_webhook,
             validating_webhook: self.validating_webhook,
         }
+            agent_otlp: self.agent_otlp,
     }
 }
 
 /// How to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+/// An http URL of a host.
+fn is_plain(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http") && url.authority().is_some())
+}
+
     /// For people.
     Text,
     /// For machines.

@@ -1,11 +1,11 @@
-//! A real OpenTelemetry Collector is sent the trace of a release and every metric, and one that is away holds up nothing.
+//! A real OpenTelemetry Collector is sent the trace of a release, every metric, and agents' spans; one that is away holds up nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blueback_gate::api::types::Phase;
 use blueback_gate::trace::{SpanId, TraceId};
-use blueback_tests::{Apart, Collector, Guarded, Plan, attribute, free_address, moment, until};
+use blueback_tests::{Apart, Collector, Guarded, Plan, attribute, free_address, get_with, moment, until};
 use serde_json::Value;
 
 use crate::{LATER, OUTAGE, SOON};
@@ -126,4 +126,37 @@ async fn a_collector_that_is_away_holds_up_no_revert_and_gets_the_trace_later() 
     let spans = collector.span(BACK, "release shop").await;
     let expected = STEPS.len() + ["release shop", "reverting", "shielded", "watching"].len();
     assert!(spans.len() >= expected && spans.iter().all(|span| span["traceId"] == *trace), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_puts_its_own_span_into_a_recorded_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const CALLER: &str = "00f067aa0ba902b7";
+    let Some(program) = Collector::program() else { return };
+    let addr = free_address();
+    let flags = ["--agent-otlp", &format!("http://{addr}")].map(str::to_owned).to_vec();
+    let shop = Guarded::start_with(Plan::default(), |_| flags).await;
+    let collector = Collector::start(&program, addr, &shop.folder).await;
+    let recorded = format!("00-{TRACE}-{CALLER}-01");
+    let answer = get_with(shop.listen, "/", &[("traceparent", &recorded)]).await.expect("the agent answers");
+    assert_eq!(answer.status, 200);
+    get_with(shop.listen, "/", &[("traceparent", &recorded.replace("-01", "-00"))]).await.expect("the agent answers");
+
+    // Of all requests, also those of the load beside it, one was in a recorded trace.
+    let spans = collector.span(LATER, "GET").await;
+    let [span] = spans.as_slice() else { panic!("{spans:#?}") };
+    assert_eq!((&span["traceId"], &span["parentSpanId"]), (&TRACE.into(), &CALLER.into()));
+    // A server's.
+    assert_eq!(span["kind"], 2);
+    let told = |name| attribute(span, name);
+    assert_eq!(told("http.response.status_code").as_deref(), Some("200"));
+    assert_eq!((told("blueback.slot").as_deref(), told("blueback.outcome").as_deref()), (Some("blue"), Some("ok")));
+    assert_eq!(told("blueback.pod"), Some(shop.blue[0].addr().to_string()));
+    let (begins, ends) = (number(&span["startTimeUnixNano"]), number(&span["endTimeUnixNano"]));
+    let events = span["events"].as_array().cloned().unwrap_or_default();
+    let [event] = events.as_slice() else { panic!("{span:#}") };
+    let first_byte = number(&event["timeUnixNano"]);
+    assert!(event["name"] == "first byte" && begins < first_byte && first_byte <= ends, "{span:#}");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    assert!(Duration::from_nanos(ends) < now && now - Duration::from_nanos(begins) < LATER, "{span:#}");
 }

@@ -10,6 +10,7 @@ use super::{ConfigError, Flags, Target};
 use crate::dependency;
 use crate::limits::Limits;
 use crate::link::Authority;
+use crate::spans;
 
 /// Collects what is wrong while values are read.
 #[derive(Default)]
@@ -107,6 +108,14 @@ impl Reading {
             self.wrong("--gate", value, "is not the URL of a gate", ACCEPTED);
         }
         uri
+    }
+
+    pub(super) fn otlp(&mut self, value: &str) -> Option<Uri> {
+        let collector = spans::collector(value);
+        if collector.is_none() {
+            self.wrong("--otlp", value, "is not the http URL of a Collector", spans::COLLECTOR);
+        }
+        collector
     }
 
     /// Who vouches for the gate, and what it is shown: both only where nobody can listen in.

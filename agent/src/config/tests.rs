@@ -30,6 +30,8 @@ fn every_error_is_told_at_once_with_field_value_and_what_is_accepted() {
         "spdy",
         "--probe",
         "healthz",
+        "--otlp",
+        "https://collector:4318",
         "--seed",
         "x",
     ]);
@@ -41,6 +43,7 @@ fn every_error_is_told_at_once_with_field_value_and_what_is_accepted() {
         r#"--timeout: "5" is not a time; accepted: a time above zero with its unit, such as 500ms, 30s or 2m"#,
         r#"--app-protocol: "spdy" is not a protocol; accepted: auto, http1 or http2"#,
         r#"--probe: "healthz" is not a path; accepted: a path such as /healthz"#,
+        r#"--otlp: "https://collector:4318" is not the http URL of a Collector; accepted: http://HOST:PORT of a Collector, such as http://collector:4318; that one may go on by https"#,
         r#"--seed: "x" is not a number; accepted: a whole number from 0 to 18446744073709551615"#,
     ];
     for line in expected {

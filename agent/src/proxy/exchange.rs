@@ -22,6 +22,7 @@ use super::headers::{self, Seen};
 use super::upstream::{Lease, NoConnection, Upstreamed};
 use super::{Ticket, Worker, outcome, upgrade};
 use crate::recorder::{Own, Refused};
+use crate::spans::Begun;
 use crate::traceparent::TraceParent;
 
 /// A kept connection that has been idle for longer may be closing just now; below it that is so unlikely that keeping a copy
@@ -95,8 +96,10 @@ struct Way<'a> {
     class: u16,
     epoch: u64,
     start_us: u64,
-    /// The trace that the request belongs to, if that is recorded.
+    /// The trace that the request belongs to, if that is recorded; with the agent's own span where it makes one.
     trace: Option<TraceParent>,
+    /// That span, until the request is admitted.
+    span: Option<Begun>,
     /// The sidecar's own application, if the request was diverted from it.
     home: Option<usize>,
     /// It was to be diverted and could not be.
@@ -107,8 +110,17 @@ struct Way<'a> {
 type Failed = (StatusCode, &'static str);
 
 impl Way<'_> {
-    fn admit(&self) -> Ticket {
-        self.worker.admit(self.backend, self.class, self.protocol, self.epoch, self.start_us, self.trace)
+    fn admit(&mut self) -> Ticket {
+        let mut request = self.worker.writer.admit(self.backend, self.class, self.protocol, self.epoch, self.start_us);
+        request.trace = self.trace;
+        Ticket { worker: self.worker.clone(), request: Some(request), span: self.span.take() }
+    }
+
+    /// Sends the request again from the start, elsewhere: as far as its span goes it is still the same one.
+    fn admit_again(&mut self, mut ticket: Ticket, outcome: Outcome) -> Ticket {
+        self.span = ticket.span.take();
+        ticket.end(outcome);
+        self.admit()
     }
 
     async fn connection(&self, kept: bool) -> Result<Upstreamed, NoConnection> {
@@ -146,7 +158,15 @@ async fn forward(
     let start_us = worker.clock.now_us();
     let version = request.version();
     let protocol = headers::protocol(&request, seen);
-    let trace = headers::trace(request.headers(), seen).filter(|trace| trace.is_sampled());
+    let caller = headers::trace(request.headers(), seen).filter(|trace| trace.is_sampled());
+    let (trace, span) = match (&worker.spans, caller) {
+        (Some(spans), Some(caller)) => {
+            let (own, span) = spans.begin(caller, request.method());
+            headers::set_trace(&mut request, own);
+            (Some(own), Some(span))
+        }
+        _ => (caller, None),
+    };
     let mut way = {
         let table = worker.router.table();
         let class = table.classify(request.uri().path());
@@ -164,6 +184,7 @@ async fn forward(
             epoch,
             start_us,
             trace,
+            span,
             home,
             came_home: false,
             backend,
@@ -213,8 +234,7 @@ async fn send(way: &mut Way<'_>, mut request: Request<Outgoing>, seen: Seen, upg
             Ok(connection) => connection,
             Err(why) => {
                 if way.turn_home() {
-                    ticket.end(Outcome::Unreachable);
-                    ticket = way.admit();
+                    ticket = way.admit_again(ticket, Outcome::Unreachable);
                     continue;
                 }
                 return (ticket, Err((Outcome::Unreachable, no_connection(why))));

@@ -84,6 +84,11 @@ pub(super) fn trace(headers: &HeaderMap, seen: Seen) -> Option<TraceParent> {
     TraceParent::parse(first.as_bytes()).filter(|_| all.next().is_none())
 }
 
+/// Tells the backend that its caller is another span: the agent's.
+pub(super) fn set_trace<B>(request: &mut Request<B>, trace: TraceParent) {
+    request.headers_mut().insert(TRACEPARENT, trace.to_header());
+}
+
 /// How the request is spoken.
 pub(super) fn protocol<B>(request: &Request<B>, seen: Seen) -> Protocol {
     match request.version() {

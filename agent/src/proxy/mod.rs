@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use blueback_report::{Outcome, Protocol, Role};
+use blueback_report::{Outcome, Role};
 use http::StatusCode;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
@@ -34,7 +34,7 @@ use crate::control::Orders;
 use crate::limits::Limits;
 use crate::recorder::{Admitted, Own, Recorder, Refused, Writer};
 use crate::route::{Picker, Router};
-use crate::traceparent::TraceParent;
+use crate::spans::{Begun, Ended, Spans};
 
 /// Time between looks at all connections for what is due. Timeouts are that coarse.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -57,6 +57,8 @@ pub struct Worker {
     limits: Limits,
     requests_max: usize,
     request_timeout: Option<Duration>,
+    /// Where the agent's own spans go, if it is to make them.
+    spans: Option<Spans>,
     /// A sidecar's own application.
     home: Option<usize>,
     connections: RefCell<HashMap<u64, Rc<Connection>>>,
@@ -74,12 +76,18 @@ pub struct Worker {
 struct Ticket {
     worker: Rc<Worker>,
     request: Option<Admitted>,
+    /// The agent's own span of it, if there is to be one.
+    span: Option<Begun>,
 }
 
 impl Ticket {
     fn first_byte(&self, outcome: Outcome) {
         let Some(request) = &self.request else { return };
-        self.worker.writer.first_byte(request, outcome, self.worker.clock.now_us(), self.worker.router.epoch());
+        let now_us = self.worker.clock.now_us();
+        self.worker.writer.first_byte(request, outcome, now_us, self.worker.router.epoch());
+        if let Some(span) = &self.span {
+            span.first_byte(now_us);
+        }
     }
 
     /// The head of its response came.
@@ -98,8 +106,25 @@ impl Ticket {
         let now_us = self.worker.clock.now_us();
         if let Some(request) = self.request.take() {
             self.worker.writer.end(&request, outcome, now_us, self.worker.router.epoch());
+            self.end_span(&request, outcome, now_us);
         }
         now_us
+    }
+
+    fn end_span(&mut self, request: &Admitted, outcome: Outcome, end_us: u64) {
+        let (Some(spans), Some(begun), Some(trace)) = (&self.worker.spans, self.span.take(), request.trace) else {
+            return;
+        };
+        spans.end(Ended {
+            begun,
+            trace,
+            start_us: request.start_us,
+            end_us,
+            backend: usize::from(request.backend),
+            class: request.class,
+            status: request.status.get(),
+            outcome,
+        });
     }
 }
 
@@ -112,9 +137,16 @@ impl Drop for Ticket {
 }
 
 impl Worker {
-    /// Serves with `router`, counts in `recorder`, chooses by `seed`.
+    /// Serves with `router`, counts in `recorder`, chooses by `seed`, and makes spans if there is somewhere to put them.
     #[must_use]
-    pub fn new(config: &Config, clock: Clock, router: Arc<Router>, recorder: Arc<Recorder>, seed: u64) -> Self {
+    pub fn new(
+        config: &Config,
+        clock: Clock,
+        router: Arc<Router>,
+        recorder: Arc<Recorder>,
+        seed: u64,
+        spans: Option<Spans>,
+    ) -> Self {
         let limits = config.limits.clone();
         let upstream = Upstream::new(router.clone(), clock, &limits, config.app_protocol, recorder.clone());
         let home = match config.role {
@@ -131,6 +163,7 @@ impl Worker {
             requests_max: limits.requests,
             request_timeout: limits.request_timeout,
             limits,
+            spans,
             home,
             router,
             connections: RefCell::default(),
@@ -140,20 +173,6 @@ impl Worker {
             draining: Cell::new(false),
             ended: Notify::new(),
         }
-    }
-
-    fn admit(
-        self: &Rc<Self>,
-        backend: usize,
-        class: u16,
-        protocol: Protocol,
-        epoch: u64,
-        start_us: u64,
-        trace: Option<TraceParent>,
-    ) -> Ticket {
-        let mut request = self.writer.admit(backend, class, protocol, epoch, start_us);
-        request.trace = trace;
-        Ticket { worker: self.clone(), request: Some(request) }
     }
 
     fn show_connections(&self) {

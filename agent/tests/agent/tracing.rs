@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
+use blueback_agent::traceparent::TraceParent;
 use blueback_report::{Exemplar, Outcome, Slot};
 use http::{StatusCode, header};
 
 use crate::common::app::App;
 use crate::common::gate::Gate;
-use crate::common::{client, nobody, sidecar, start, until};
+use crate::common::{client, metric, nobody, sidecar, start, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const STATE: &str = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
@@ -45,6 +46,36 @@ async fn the_application_sees_the_trace_as_it_was_sent() {
     }
     let (_, head) = get(agent.listen_addr(), "/head", &[]).await;
     assert!(!head.contains("trace"), "the agent begins no trace of its own: {head}");
+}
+
+#[tokio::test]
+async fn an_agent_that_makes_spans_stands_between_caller_and_application_and_waits_for_no_collector() {
+    let (app, gate) = (App::start("green").await, Gate::start().await);
+    let mut config = sidecar(app.address, None);
+    config.gate = Some(gate.uri());
+    config.otlp = blueback_agent::spans::collector(&format!("http://{}", nobody()));
+    let agent = start(config).await;
+    let seen = async |flags: &str| {
+        let (_, head) = get(agent.listen_addr(), "/head", &[("traceparent", &parent(TRACE, flags))]).await;
+        let line = head.lines().find_map(|line| line.strip_prefix("traceparent: "));
+        line.expect("there is one").to_owned()
+    };
+    assert_eq!(seen("00").await, parent(TRACE, "00"), "of what is not recorded there is no span");
+    let own = seen("01").await;
+    let known = TraceParent::parse(own.as_bytes()).unwrap_or_else(|| panic!("{own} is none"));
+    let caller = TraceParent::parse(parent(TRACE, "01").as_bytes()).expect("it is valid");
+    assert_eq!(known, TraceParent { span: known.span, ..caller });
+    assert_ne!(known.span, caller.span);
+    assert_ne!(seen("01").await, own, "each request has a span of its own");
+    // The example leads to the span that was measured.
+    until("it is told", || async { reported(&gate).iter().any(|told| told.span == known.span) }).await;
+    // Nobody takes the spans: they are counted, and traffic flows.
+    until("both are given up", || async {
+        metric(&agent, "blueback_agent_spans_total{result=\"dropped\"}").await == 2.0
+    })
+    .await;
+    assert_eq!(metric(&agent, "blueback_agent_spans_total{result=\"sent\"}").await, 0.0);
+    seen("01").await;
 }
 
 #[tokio::test]

@@ -242,6 +242,9 @@ pub struct GuardArgs {
     /// Where a person looks at a trace: a URL with {trace_id} in it; example traces of a release are linked with it
     #[arg(long, value_name = "URL")]
     pub trace_url: Option<String>,
+    /// URL of a Collector, such as http://collector:4318, that the front agent sends a span of its own to for each recorded trace
+    #[arg(long, value_name = "URL")]
+    pub agent_otlp: Option<String>,
     /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,
@@ -636,6 +639,9 @@ pub struct InjectArgs {
     /// What the application depends on, as the agent probes it, such as database=postgres://db:5432; several times
     #[arg(long, value_name = "NAME=URL")]
     pub dependency: Vec<String>,
+    /// URL of a Collector, such as http://collector:4318, that the agent sends a span of its own to for each recorded trace
+    #[arg(long, value_name = "URL")]
+    pub agent_otlp: Option<String>,
     /// Redirect a target port that is a number, by an init container with NET_ADMIN
     #[arg(long)]
     pub redirect: bool,

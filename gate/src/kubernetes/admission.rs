@@ -36,6 +36,8 @@ pub struct AgentDefaults {
     pub image: Option<String>,
     /// URL of the gate.
     pub gate_url: Option<String>,
+    /// Collector that agents send spans of their own to.
+    pub otlp: Option<String>,
 }
 
 /// What the webhooks need.
@@ -190,6 +192,7 @@ impl Admission {
             dependencies: facts.dependencies,
             gate_url: self.agents.gate_url.clone(),
             ca_pem,
+            otlp: self.agents.otlp.clone(),
         })
     }
 }

@@ -79,8 +79,11 @@ pub fn open(
         }
     }
     let certificates = served.map(|(certificates, _)| certificates.clone());
-    let agents =
-        AgentDefaults { image: entrances.agent_image.clone(), gate_url: Some(gate_url(place, served.is_some())) };
+    let agents = AgentDefaults {
+        image: entrances.agent_image.clone(),
+        gate_url: Some(gate_url(place, served.is_some())),
+        otlp: entrances.agent_otlp.clone(),
+    };
     let authorities = move || certificates.as_ref().and_then(Certificates::authorities);
     let admission = Admission {
         gates: Arc::clone(gates),

@@ -62,6 +62,8 @@ pub struct InjectionSettings {
     pub gate_url: Option<String>,
     /// Certificates that the gate's own is checked against.
     pub ca_pem: Option<String>,
+    /// Collector that the agent sends spans of its own to.
+    pub otlp: Option<String>,
 }
 
 /// What becomes of a pod.

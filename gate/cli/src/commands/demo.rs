@@ -101,6 +101,7 @@ impl Stage {
             }
         };
         let guard = Guard::start(GuardConfig {
+            agent_otlp: None,
             ask: blueback_gate::ask::AskConfig::default(),
             tell: blueback_gate::tell::TellConfig::default(),
             name: NAME.to_owned(),

@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use blueback_agent::{Agent, Target};
+use blueback_agent::{Agent, Target, spans};
 use blueback_gate::ask::AskConfig;
 use blueback_gate::examples::TraceUrl;
 use blueback_gate::tell::TellConfig;
 use blueback_gate::{RulesFile, Server, ServiceConfig};
 use blueback_report::{NAME_BYTES_MAX, Role, Slot};
+use http::Uri;
 
 use crate::args::{GuardArgs, read_token};
 use crate::exit::{Exit, Failure};
@@ -39,6 +40,8 @@ pub struct GuardConfig {
     pub store: Option<PathBuf>,
     /// Where a person looks at a trace.
     pub trace_url: Option<TraceUrl>,
+    /// Collector that takes spans of the front agent's own.
+    pub agent_otlp: Option<Uri>,
     /// Threads that carry traffic; as many as there are cores when absent.
     pub workers: Option<usize>,
     /// Makes the choice of backends repeatable.
@@ -68,6 +71,11 @@ impl TryFrom<GuardArgs> for GuardConfig {
         let token = flag.check("--token-file", args.token_file.as_deref().map(read_token).transpose());
         let trace_url = args.trace_url.map(|text| text.parse().map_err(|accepted| format!("{text:?}: {accepted}")));
         let trace_url = flag.check("--trace-url", trace_url.transpose()).flatten();
+        let collector = |url: String| {
+            let accepted = || format!("'{url}' is none; accepted: {}", spans::COLLECTOR);
+            spans::collector(&url).ok_or_else(accepted)
+        };
+        let agent_otlp = flag.check("--agent-otlp", args.agent_otlp.map(collector).transpose()).flatten();
         let name = flag.check("--name", check_name(args.name));
         flag.check("--probe", check_probe(args.probe.as_deref()));
         if let (Some(blue), Some(green)) = (&blue, &green) {
@@ -105,6 +113,7 @@ impl TryFrom<GuardArgs> for GuardConfig {
                     serving: args.serving.into(),
                     rules,
                     trace_url,
+                    agent_otlp,
                     api,
                     store: args.store,
                     workers: args.workers.map(usize::from),
@@ -195,6 +204,7 @@ impl Guard {
         front.workers = config.workers.unwrap_or_else(cores);
         front.seed = config.seed;
         front.probe = config.probe;
+        front.otlp = config.agent_otlp;
         let agent = Agent::start(front).await;
         match agent.context("start the front router") {
             Ok(agent) => Ok(Self { server, agent }),

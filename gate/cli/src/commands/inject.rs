@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use blueback_agent::spans;
 use blueback_gate::kubernetes::inject::InjectionSettings;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -23,6 +24,9 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit, Failure> {
     let ca_pem = args.ca_file.as_deref().map(|file| {
         std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("--ca-file {}: {error}", file.display())))
     });
+    if let Some(url) = args.agent_otlp.as_deref().filter(|url| spans::collector(url).is_none()) {
+        return Err(Failure::usage(format!("--agent-otlp: '{url}' is none; accepted: {}", spans::COLLECTOR)));
+    }
     let port = args.port.as_deref().map(|port| match port.parse() {
         Ok(number) => IntOrString::Int(number),
         Err(_) => IntOrString::String(port.to_owned()),
@@ -37,6 +41,7 @@ pub(super) fn run(args: InjectArgs) -> Result<Exit, Failure> {
         dependencies: args.dependency,
         gate_url: args.gate_url,
         ca_pem: ca_pem.transpose()?,
+        otlp: args.agent_otlp,
     };
     let wanted = Wanted { service: args.service, port, namespace: args.namespace, settings };
     let rewritten = manifests::rewrite(&input, &wanted).map_err(Failure::Usage)?;

@@ -13,6 +13,7 @@ fn wanted(service: &str) -> Wanted {
         dependencies: Vec::new(),
         gate_url: Some("https://gate:7070".to_owned()),
         ca_pem: Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()),
+        otlp: None,
     };
     Wanted { service: service.to_owned(), port: None, namespace: None, settings }
 }

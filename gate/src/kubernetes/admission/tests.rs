@@ -66,6 +66,7 @@ fn admission(gates: Arc<dyn Gates>) -> Admission {
         agents: AgentDefaults {
             image: Some("blueback-agent:1".to_owned()),
             gate_url: Some("https://blueback-gate.blueback.svc:7070".to_owned()),
+            otlp: None,
         },
         authorities: Arc::new(|| Some("PEM".to_owned())),
         metrics: Arc::new(Metrics::new()),

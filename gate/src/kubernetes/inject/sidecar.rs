@@ -83,6 +83,7 @@ fn environment(plan: &Plan, settings: &InjectionSettings) -> Vec<Value> {
     all.extend(settings.gate_url.as_ref().map(|url| literal("GATE", url)));
     all.extend(settings.ca_pem.as_ref().map(|pem| literal("GATE_CA", pem)));
     all.push(literal("TOKEN_FILE", &format!("{TOKEN_FOLDER}/token")));
+    all.extend(settings.otlp.as_ref().map(|url| literal("OTLP", url)));
     if !settings.dependencies.is_empty() {
         all.push(literal("DEPENDENCY", &settings.dependencies.join(",")));
     }

@@ -16,6 +16,7 @@ fn settings(target: IntOrString) -> InjectionSettings {
         dependencies: Vec::new(),
         gate_url: Some("https://blueback-gate.blueback.svc:7070".to_owned()),
         ca_pem: Some("PEM".to_owned()),
+        otlp: None,
     }
 }
 
@@ -323,6 +324,18 @@ fn what_the_application_depends_on_is_probed_by_the_agent() {
         "database=postgres://db:5432,payments=http://payments/live?a%2Cb,cache=redis://cache,queue=tcp://queue:5672";
     let environment = environment(&patched["spec"]["initContainers"][0]);
     assert!(environment.contains(&("BLUEBACK_AGENT_DEPENDENCY".to_owned(), told.to_owned())), "{environment:?}");
+}
+
+#[test]
+fn an_agent_is_told_of_a_collector_only_where_there_is_one() {
+    let told = |otlp: Option<&str>| {
+        let settings = InjectionSettings { otlp: otlp.map(str::to_owned), ..by_name("http") };
+        let patched = injected(&pod(&json!({"containers": [web()]})), &settings);
+        let environment = environment(&patched["spec"]["initContainers"][0]);
+        environment.into_iter().find(|(name, _)| name == "BLUEBACK_AGENT_OTLP").map(|(_, value)| value)
+    };
+    assert_eq!(told(Some("http://collector:4318")).as_deref(), Some("http://collector:4318"));
+    assert_eq!(told(None), None);
 }
 
 #[test]
