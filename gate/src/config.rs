@@ -192,6 +192,9 @@ pub struct Args {
     /// Address of the gate's own pod, where agents and the other gates reach it when it leads.
     #[arg(long, env = "BLUEBACK_GATE_POD_IP", value_name = "IP")]
     pod_ip: Option<String>,
+    /// Deployment of the gate's own pod. When it is deleted, agents are told to send everything to the application beside them.
+    #[arg(long, env = "BLUEBACK_GATE_DEPLOYMENT", value_name = "NAME")]
+    deployment: Option<String>,
     /// Where a person looks at a trace: a URL with {trace_id} in it. Example traces of a release are linked with it.
     #[arg(long, env = "BLUEBACK_GATE_TRACE_URL", value_name = "URL")]
     trace_url: Option<String>,
@@ -235,12 +238,12 @@ struct EntranceArgs {
     /// Image of injected agents, unless a ReleaseGate names another.
     #[arg(long, env = "BLUEBACK_GATE_AGENT_IMAGE", value_name = "IMAGE")]
     agent_image: Option<String>,
-    /// MutatingWebhookConfiguration whose caBundle the gate keeps.
-    #[arg(long, env = "BLUEBACK_GATE_MUTATING_WEBHOOK", value_name = "NAME")]
-    mutating_webhook: Option<String>,
     /// URL of a Collector, as http://collector:4318, that injected agents send a span of their own to for each recorded trace.
     #[arg(long, env = "BLUEBACK_GATE_AGENT_OTLP", value_name = "URL")]
     agent_otlp: Option<String>,
+    /// MutatingWebhookConfiguration whose caBundle the gate keeps.
+    #[arg(long, env = "BLUEBACK_GATE_MUTATING_WEBHOOK", value_name = "NAME")]
+    mutating_webhook: Option<String>,
     /// ValidatingWebhookConfiguration whose caBundle the gate keeps.
     #[arg(long, env = "BLUEBACK_GATE_VALIDATING_WEBHOOK", value_name = "NAME")]
     validating_webhook: Option<String>,
@@ -248,14 +251,14 @@ struct EntranceArgs {
 
 impl EntranceArgs {
     fn read(self, wrong: &mut Vec<String>) -> Entrances {
-        let mut address = |flag: &str, value: Option<String>| {
-            let value = value?;
-            let address = value.parse().ok();
         if let Some(url) = self.agent_otlp.as_deref().filter(|url| !is_plain(url)) {
             wrong.push(format!(
                 "--agent-otlp {url:?}: the http URL of a Collector is accepted, as http://collector:4318"
             ));
         }
+        let mut address = |flag: &str, value: Option<String>| {
+            let value = value?;
+            let address = value.parse().ok();
             if address.is_none() {
                 wrong.push(format!("{flag} {value:?}: an address and port is accepted, as 0.0.0.0:7443"));
             }
@@ -268,21 +271,21 @@ impl EntranceArgs {
             tls_dir: self.tls_dir,
             tls_secret: self.tls_secret,
             agent_image: self.agent_image,
+            agent_otlp: self.agent_otlp,
             mutating_webhook: self.mutating_webhook,
             validating_webhook: self.validating_webhook,
         }
-            agent_otlp: self.agent_otlp,
     }
 }
 
-/// How to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
 /// An http URL of a host.
 fn is_plain(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http") && url.authority().is_some())
 }
 
+/// How to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
     /// For people.
     Text,
     /// For machines.
@@ -310,6 +313,7 @@ impl Args {
                 pod_name: self.pod_name,
                 pod_namespace: self.pod_namespace,
                 pod_ip: self.pod_ip,
+                deployment: self.deployment,
             });
         }
         match self.api.parse() {

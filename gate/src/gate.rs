@@ -181,6 +181,16 @@ impl Gate {
         effects
     }
 
+    /// Says what is to be done when nobody will guard anything any more. Nothing may be applied afterwards.
+    #[must_use]
+    pub fn stand_down(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for service in self.services.values_mut() {
+            service.send_home(&self.ledger, &mut effects);
+        }
+        effects
+    }
+
     fn grant(&mut self, wish: Wish, now: Timestamp, effects: &mut Vec<Effect>) {
         let Wish { ticket, service, command, by } = wish;
         let answer = self.operator(&service, command, by.as_deref(), now, effects);

@@ -52,6 +52,8 @@ pub enum Message {
     Lead(Box<Stored>),
     /// Another gate leads: what was known here is not true any more.
     Follow,
+    /// Blueback is taken out of the cluster.
+    StandDown,
 }
 
 /// A look at the gate, between two events.
@@ -125,7 +127,14 @@ impl Server {
             trace_url: config.trace_url.clone(),
         };
         let gate = Gate::new(settings.clone(), clock.now());
-        let mut turns = Loop { gate, settings, clock, executors: executors.clone(), metrics: Arc::clone(&metrics) };
+        let mut turns = Loop {
+            gate,
+            settings,
+            clock,
+            executors: executors.clone(),
+            metrics: Arc::clone(&metrics),
+            stood_down: false,
+        };
         let client = Client::new(config.tell.ca_file.as_deref()).context("certificates")?;
         ask::start(&config.ask, client.clone(), messages.clone(), &metrics, closed.clone());
         let otlp = config.tell.otlp.as_ref();
@@ -248,6 +257,8 @@ struct Loop {
     clock: Clock,
     executors: Executors,
     metrics: Arc<Metrics>,
+    /// The agents were sent home; whatever happens changes nothing any more.
+    stood_down: bool,
 }
 
 impl Loop {
@@ -270,8 +281,17 @@ impl Loop {
             self.metrics.events_queued.set((queue.len() + turn.len()) as i64);
             for message in turn.drain(..) {
                 match message {
-                    Message::Event(event) => self.event(event, now),
                     Message::Ask(ask) => ask(&self.gate, now),
+                    _ if self.stood_down => {}
+                    Message::StandDown => {
+                        tracing::warn!(
+                            "The gate's Deployment is deleted: agents send everything to the application beside them"
+                        );
+                        self.stood_down = true;
+                        let effects = self.gate.stand_down();
+                        self.executors.carry_out(effects);
+                    }
+                    Message::Event(event) => self.event(event, now),
                     Message::Lead(stored) => {
                         self.metrics.leader.set(1);
                         self.gate = Gate::new(self.settings.clone(), now);
@@ -286,7 +306,7 @@ impl Loop {
                     }
                 }
             }
-            if ticked {
+            if ticked && !self.stood_down {
                 self.event(Event::Tick, now);
             }
             self.metrics.turn_seconds.observe(began.elapsed().as_secs_f64());

@@ -48,6 +48,14 @@ impl World {
         }
     }
 
+    /// Nobody guards any more.
+    fn stand_down(&mut self) {
+        for effect in self.gate.stand_down() {
+            let Effect::Send { connection, message: ToAgent::Route(route) } = effect else { panic!("{effect:?}") };
+            self.routes.insert(connection, route);
+        }
+    }
+
     fn tick(&mut self, ms: u64) {
         for _ in 0..ms / 50 {
             self.now = self.now.plus_ms(50);
@@ -202,6 +210,22 @@ fn a_revert_diverts_and_puts_the_platform_back() {
     // A newer version is a release.
     world.see(&[("a", None), ("b", None), ("c", Some(1.0))]);
     assert_eq!(world.phase("shop/cart-2"), Some(Phase::Watching));
+}
+
+#[test]
+fn a_gate_that_is_taken_away_leaves_nobody_diverting() {
+    let mut world = World::new();
+    world.see(BLUE);
+    world.agent(1, "a-1", Slot::Blue);
+    world.agent(2, "b-1", Slot::Green);
+    world.see(GREEN);
+    world.tick(1_000);
+    world.operator(Command::Revert { why: "a test".to_owned() });
+    assert_eq!((world.home(1, Slot::Blue), world.home(2, Slot::Green)), (1.0, 0.0));
+    let before = world.routes[&2].epoch;
+    world.stand_down();
+    assert_eq!((world.home(1, Slot::Blue), world.home(2, Slot::Green)), (1.0, 1.0));
+    assert!(world.routes.values().all(|route| route.epoch > before && route.let_go_ms.is_none()));
 }
 
 #[test]

@@ -7,9 +7,11 @@ use blueback::load::Plan;
 use blueback::sample::{Config, Fault, Sample};
 use blueback_gate::kubernetes::types::AGENT_PORT;
 use blueback_tests::{Process, Traffic, free_address};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::shop::{SHOP, Shop, labels};
+use crate::shop::{GATE, SHOP, Shop, labels};
 
 /// Requests a second to each pod.
 const RATE: f64 = 100.0;
@@ -135,6 +137,42 @@ async fn the_shield_holds_when_what_was_reverted_is_applied_again() {
     assert_eq!(answer.status, 200, "{answer:?}");
     shop.until_gate("the second release", |status| status["release"] == "cart-2").await;
     green.traffic.answered_by("green", 50).await;
+    let failed = green.traffic.stop().await.iter().filter(|request| request.is_failed()).count();
+    assert_eq!(failed, 0, "no request fails by any of this");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_divert_nothing_when_the_gate_is_taken_away_for_good() {
+    let mut shop = Shop::open(json!({"afterRevert": "Keep"})).await;
+    let labels = json!({"app": "gate"});
+    let pods = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "gate", "image": "gate"}]}});
+    let spec = json!({"selector": {"matchLabels": labels}, "template": pods});
+    shop.server.create::<Deployment>(SHOP, json!({"metadata": {"name": GATE}, "spec": spec})).await;
+    let mut green = guarded(&shop, "green", Ipv4Addr::new(127, 0, 10, 2)).await;
+    let _blue = guarded(&shop, "blue", Ipv4Addr::new(127, 0, 10, 1)).await;
+    shop.until_gate("the gate", |status| status["serving"] == "cart-blue-1").await;
+    shop.select("green").await;
+    shop.until_gate("the switch", |status| status["phase"] == "Watching").await;
+    let answer = shop.post("/v1/services/shop%2Fcart/revert", &json!({"why": "a test"})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    shop.until_gate("the revert", |status| status["phase"] == "Reverted").await;
+    green.traffic.begin();
+    green.traffic.answered_by("blue", 100).await;
+    // A gate that is only away leaves agents as they are.
+    shop.gate.kill().await;
+    green.traffic.answered_by("blue", 100).await;
+    shop.gate = shop.start_gate(shop.api, "gate-a", true);
+    shop.until_gate("both agents again", |status| status["conditions"].to_string().contains("2 agents report")).await;
+    green.traffic.answered_by("blue", 100).await;
+    let further = green.traffic.pass(100).await;
+    assert!(further.iter().all(|request| request.backend.as_deref().is_some_and(|by| by.starts_with("blue"))));
+
+    let deployments: Api<Deployment> = Api::namespaced(shop.server.client.clone(), SHOP);
+    deployments.delete(GATE, &DeleteParams::default()).await.expect("it is deleted");
+    green.traffic.answered_by("green", 100).await;
+    shop.gate.kill().await;
+    let further = green.traffic.pass(100).await;
+    assert!(further.iter().all(|request| request.backend.as_deref().is_some_and(|by| by.starts_with("green"))));
     let failed = green.traffic.stop().await.iter().filter(|request| request.is_failed()).count();
     assert_eq!(failed, 0, "no request fails by any of this");
 }

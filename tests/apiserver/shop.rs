@@ -179,6 +179,8 @@ fn gate(server: &ApiServer, tls: &Folder, api: SocketAddr, pod: &str, all: bool)
             "127.0.0.1",
             "--service-name",
             GATE,
+            "--deployment",
+            GATE,
             "--tls-dir",
             &tls,
             "--token-file",

@@ -17,6 +17,7 @@ pub mod certs;
 pub mod controller;
 pub mod elector;
 pub mod entrance;
+mod farewell;
 pub mod gates;
 pub mod index;
 pub mod inject;
@@ -48,6 +49,7 @@ use entrance::{Entrance, Place, Served};
 use gates::Gates;
 use index::{Index, Name};
 use kube::Client;
+use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use status::Desk;
 use tokio::sync::{mpsc, watch};
@@ -73,6 +75,8 @@ pub struct Settings {
     pub pod_namespace: String,
     /// Address of the pod; that of the API's listener when absent.
     pub pod_ip: Option<String>,
+    /// Deployment of the gate's own pod: without it there is no guard any more.
+    pub deployment: Option<String>,
 }
 
 /// The gate's side of a cluster.
@@ -169,9 +173,13 @@ impl Kubernetes {
     ) {
         let Self { client, settings, shared, elector, leadership } = self;
         let desk = Desk::new(client.clone(), shared.clone(), leadership.clone(), &settings.pod_name);
-        let messages = messages.clone();
-        let controller = Controller::new(client, shared, leadership, messages, store, settings.namespaces);
+        let controller =
+            Controller::new(client.clone(), shared, leadership, messages.clone(), store, settings.namespaces);
         let controller = controller.asking(config.ask.clone());
+        if let Some(deployment) = settings.deployment {
+            let own = Api::namespaced(client.clone(), &settings.pod_namespace);
+            tokio::spawn(farewell::tell(own, deployment, messages.clone()));
+        }
         tokio::spawn(elector.run(closed.clone()));
         tokio::spawn(desk.run(closed.clone()));
         tokio::spawn(controller.run(closed.clone()));

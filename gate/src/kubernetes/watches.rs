@@ -48,8 +48,9 @@ impl Drop for Watch {
     }
 }
 
+/// Always the same pause.
 #[derive(Debug)]
-struct Steady;
+pub(super) struct Steady;
 
 impl Iterator for Steady {
     type Item = Duration;

@@ -364,10 +364,6 @@ impl Service {
         let pod = agent.targets.iter().find(|target| target.slot == slot).map(|target| &target.pod);
         let home =
             if slot == self.serving { 1.0 } else { self.kept(platform) * pod_share(&self.route.pods, slot, pod) };
-        let green_share = match slot {
-            Slot::Green => home,
-            Slot::Blue => 1.0 - home,
-        };
         // After a switch it is blue's agents that let go, gently; after a revert green's, at once.
         let let_go_ms = self.route.let_go_ms.filter(|&ms| (ms > 0) == (slot == self.serving));
         let slots = platform.slots(self.serving);
@@ -376,7 +372,22 @@ impl Service {
             Some(Peer { slot: other, pod: Arc::clone(&pod.name), address: pod.agent? })
         });
         let peers = peers.take(PEERS_MAX).collect();
-        Route { epoch: self.route.epoch, green_share, pods: Vec::new(), let_go_ms, peers }
+        Route { let_go_ms, peers, ..at_home(slot, home, self.route.epoch) }
+    }
+
+    /// Takes leave of the agents of a platform: nobody guards the service any more, so each sends all that comes to the application
+    /// beside it.
+    pub(crate) fn send_home(&mut self, ledger: &Ledger, effects: &mut Vec<Effect>) {
+        if self.split.platform().is_none() {
+            return;
+        }
+        self.route.epoch = self.route.epoch.saturating_add(1);
+        for (_, agent) in ledger.of(&self.name) {
+            if let (Some(connection), Role::Sidecar(slot)) = (agent.connection, agent.role) {
+                let message = ToAgent::Route(at_home(slot, 1.0, self.route.epoch));
+                effects.push(Effect::Send { connection, message });
+            }
+        }
     }
 
     /// The part of its requests that the candidate may answer itself.
@@ -388,6 +399,15 @@ impl Service {
             None => 1.0,
         }
     }
+}
+
+/// The route of a sidecar that answers this part of its requests at home.
+fn at_home(slot: Slot, home: f64, epoch: u64) -> Route {
+    let green_share = match slot {
+        Slot::Green => home,
+        Slot::Blue => 1.0 - home,
+    };
+    Route { epoch, green_share, pods: Vec::new(), let_go_ms: None, peers: Vec::new() }
 }
 
 fn pod_share(shares: &[PodShare], slot: Slot, pod: Option<&Arc<str>>) -> f64 {
