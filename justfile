@@ -10,7 +10,7 @@ test:
 
 # Code compiled from report.proto, and the OpenAPI document: write them anew.
 generate:
-    BLUEBACK_BLESS=1 cargo test --locked -p blueback-tests --test tidy generated
+    BLUEBACK_BLESS=1 cargo test --locked -p blueback-tests --test tidy -- generated reference
     BLUEBACK_BLESS=1 cargo test --locked -p blueback-gate --lib committed
 
 # The judge's promises by simulation: writes docs/proof.md and its pictures, in minutes.

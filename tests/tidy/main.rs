@@ -4,6 +4,7 @@ mod arrows;
 mod chart;
 mod ci_snippets;
 mod generated;
+mod metrics;
 mod promql;
 mod readme;
 mod watching;

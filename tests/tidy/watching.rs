@@ -25,7 +25,7 @@ const SECTIONS: [&str; 4] = ["## Meaning", "## Impact", "## Diagnosis", "## Miti
 const RUNBOOKS: usize = 13;
 
 /// Names that the code declares: literals in metrics.rs with the whole name, or the first argument of a method of `make` or of `Make`.
-fn declared() -> BTreeSet<String> {
+pub(crate) fn declared() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (folder, prefix) in [("agent/src", "blueback_agent_"), ("gate/src", "blueback_gate_")] {
         for path in files(folder, ".rs") {
@@ -35,7 +35,10 @@ fn declared() -> BTreeSet<String> {
                 continue;
             }
             let text = read(&path);
-            for literal in text.split('"').skip(1).step_by(2).filter(|literal| literal.starts_with(prefix)) {
+            let is_name = |literal: &&str| {
+                literal.starts_with(prefix) && literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            };
+            for literal in text.split('"').skip(1).step_by(2).filter(is_name) {
                 names.insert(literal.to_owned());
             }
             for call in text.split("make").skip(1).chain(text.split("Make::").skip(1)) {
