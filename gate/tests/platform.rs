@@ -30,6 +30,19 @@ impl World {
         Self { gate, now, jobs: Vec::new(), routes: BTreeMap::new(), closed: Vec::new(), slots: Arc::default() }
     }
 
+    /// A selector was switched to green, and the release is being taken back. Of each side there is one agent: 1 is blue's, 2 green's.
+    fn reverting() -> Self {
+        let mut world = Self::new();
+        world.see(BLUE);
+        world.agent(1, "a-1", Slot::Blue);
+        world.agent(2, "b-1", Slot::Green);
+        world.see(GREEN);
+        world.tick(1_000);
+        world.operator(Command::Revert { why: "a test".to_owned() });
+        assert_eq!((world.home(1, Slot::Blue), world.home(2, Slot::Green)), (1.0, 0.0));
+        world
+    }
+
     fn apply(&mut self, event: Event) {
         for effect in self.gate.apply(event, self.now) {
             match effect {
@@ -182,14 +195,7 @@ fn a_switch_that_is_seen_is_a_release() {
 
 #[test]
 fn a_revert_diverts_and_puts_the_platform_back() {
-    let mut world = World::new();
-    world.see(BLUE);
-    world.agent(1, "a-1", Slot::Blue);
-    world.agent(2, "b-1", Slot::Green);
-    world.see(GREEN);
-    world.tick(1_000);
-    world.operator(Command::Revert { why: "a test".to_owned() });
-    assert_eq!((world.home(1, Slot::Blue), world.home(2, Slot::Green)), (1.0, 0.0));
+    let mut world = World::reverting();
     assert_eq!((world.routes[&1].let_go_ms, world.routes[&2].let_go_ms), (None, Some(0)));
     let job = world.jobs.iter().find(|job| job.step == Step::Switched).expect("the platform is to be changed");
     let platform = job.record.platform.as_ref().expect("it is a platform's");
@@ -214,14 +220,7 @@ fn a_revert_diverts_and_puts_the_platform_back() {
 
 #[test]
 fn a_gate_that_is_taken_away_leaves_nobody_diverting() {
-    let mut world = World::new();
-    world.see(BLUE);
-    world.agent(1, "a-1", Slot::Blue);
-    world.agent(2, "b-1", Slot::Green);
-    world.see(GREEN);
-    world.tick(1_000);
-    world.operator(Command::Revert { why: "a test".to_owned() });
-    assert_eq!((world.home(1, Slot::Blue), world.home(2, Slot::Green)), (1.0, 0.0));
+    let mut world = World::reverting();
     let before = world.routes[&2].epoch;
     world.stand_down();
     assert_eq!((world.home(1, Slot::Blue), world.home(2, Slot::Green)), (1.0, 1.0));
