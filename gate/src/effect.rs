@@ -46,6 +46,11 @@ pub enum Effect {
         /// Pods and their slots.
         slots: Arc<BTreeMap<Arc<str>, Slot>>,
     },
+    /// A service is not guarded any more; one that is guarded later under the same name begins with nothing.
+    Forget {
+        /// The service.
+        service: Arc<str>,
+    },
     /// Keep what the judge saw.
     Record {
         /// The release.

@@ -201,7 +201,7 @@ impl Gate {
         effects: &mut Vec<Effect>,
     ) -> Answer {
         let before = self.seen_before(name, now);
-        let Self { services, ledger, rules, .. } = self;
+        let Self { services, ledger, rules, releases, .. } = self;
         let service = services.get_mut(name).ok_or_else(|| no_release(name))?;
         if service.serving == to {
             return Err(Refusal::Conflict(format!("{to} serves {name} already")));
@@ -217,8 +217,14 @@ impl Gate {
             )));
         }
         service.look_at_pods(ledger);
-        service.releases += 1;
-        let id = format!("{name}-{}", service.releases);
+        let id = loop {
+            service.releases += 1;
+            let id = format!("{name}-{}", service.releases);
+            // One of the same name may have been guarded before.
+            if !releases.contains_key(id.as_str()) {
+                break id;
+            }
+        };
         let release = api::Release {
             id: id.clone(),
             service: name.to_string(),

@@ -193,7 +193,7 @@ impl World {
                 ToAgent::Route(_) => {}
             },
             // No platform splits the traffic here.
-            Effect::ShiftTraffic(_) | Effect::Assign { .. } => {}
+            Effect::ShiftTraffic(_) | Effect::Assign { .. } | Effect::Forget { .. } => {}
             Effect::Send { .. } | Effect::Answer { .. } => {}
             Effect::Close { connection, .. } => self.closed.push(connection),
             Effect::ChangeTraffic(job)

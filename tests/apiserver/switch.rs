@@ -1,10 +1,11 @@
 //! A switch of the selector is a release, and a revert puts the selector back.
 
+use blueback_gate::kubernetes::types::ReleaseGate;
 use blueback_tests::until;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::shop::{SHOP, SOON, Shop};
@@ -43,6 +44,31 @@ async fn a_selector_switched_by_hand_is_watched_and_taken_back() {
     assert_eq!(annotations["blueback.dev/replicas-before-revert"], "2");
     let blue = deployments.get("cart-blue").await.expect("it is there");
     assert_eq!(blue.spec.and_then(|spec| spec.replicas), Some(2));
+}
+
+#[tokio::test]
+async fn a_release_gate_that_is_made_anew_begins_with_nothing() {
+    let shop = Shop::open(json!({"afterRevert": "Keep"})).await;
+    shop.until_gate("the gate", |status| status["serving"] == "cart-blue-1").await;
+    shop.select("green").await;
+    shop.until_gate("the switch to be watched", |status| status["phase"] == "Watching").await;
+    let answer = shop.post("/v1/services/shop%2Fcart/revert", &json!({"why": "a test"})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    shop.until_gate("the revert", |status| status["phase"] == "Reverted").await;
+
+    // At once, so that nobody may have looked in between.
+    let former = shop.gates().get("cart").await.expect("it is there");
+    shop.gates().delete("cart", &DeleteParams::default()).await.expect("it is deleted");
+    let anew = json!({"apiVersion": "blueback.dev/v1alpha1", "kind": "ReleaseGate",
+        "metadata": {"name": "cart"}, "spec": former.spec});
+    shop.server.create::<ReleaseGate>(SHOP, anew).await;
+    let gate = shop.until_gate("another one", |status| status["phase"] == "Idle" && status["resume"].is_string()).await;
+    for told in ["release", "verdict", "reason"] {
+        assert!(gate["status"][told].is_null(), "{told}: {gate:#}");
+    }
+    shop.select("green").await;
+    let gate = shop.until_gate("its first release", |status| status["phase"] == "Watching").await;
+    assert_eq!(gate["status"]["release"], "cart-2", "a name is given once: {gate:#}");
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ impl Seat {
                     self.switched_us = answer.is_ok().then_some(now_us);
                 }
                 // No platform splits the traffic here.
-                Effect::ShiftTraffic(_) | Effect::Assign { .. } => (),
+                Effect::ShiftTraffic(_) | Effect::Assign { .. } | Effect::Forget { .. } => (),
                 Effect::Close { .. } => (),
             }
         }

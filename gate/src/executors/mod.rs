@@ -124,6 +124,11 @@ impl Executors {
                     self.writer.write(Write::Release(record));
                 }
                 Effect::Assign { service, slots } => self.assignments.assign(&service, slots),
+                Effect::Forget { service } => {
+                    if let Some(board) = &self.board {
+                        board.forget(&service);
+                    }
+                }
                 Effect::Publish(release) => {
                     self.tell.publish(&release);
                     // Nobody may listen, and that is no fault.

@@ -1,6 +1,6 @@
 //! What is to be written into the status of the resources: the newest of everything, and nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -36,6 +36,8 @@ pub struct News {
     pub kept: BTreeMap<String, Vec<u8>>,
     /// Facts of ReleaseGates, by name of the service.
     pub facts: BTreeMap<String, Facts>,
+    /// Services that are not what they were before the rest of the news.
+    pub forgotten: BTreeSet<String>,
     /// How releases under way began, by id.
     began: BTreeMap<String, Frame>,
 }
@@ -104,11 +106,27 @@ impl Board {
         }
     }
 
-    /// Forgets a ReleaseGate.
+    /// Forgets the facts of a ReleaseGate that is gone.
+    pub fn forget_facts(&self, service: &str) {
+        self.lock().facts.remove(service);
+    }
+
+    /// Forgets what the loop has said of a service. What it says from now on is about another one of the same name.
     pub fn forget(&self, service: &str) {
         let mut news = self.lock();
+        let News { releases, kept, began, .. } = &mut *news;
+        releases.retain(|id, record| {
+            let stays = record.release.service != service;
+            if !stays {
+                kept.remove(id);
+                began.remove(id);
+            }
+            stays
+        });
         news.services.remove(service);
-        news.facts.remove(service);
+        news.forgotten.insert(service.to_owned());
+        drop(news);
+        self.notify.notify_one();
     }
 
     /// Takes the releases and services that are new, and a copy of all facts.
@@ -119,6 +137,7 @@ impl Board {
             releases: std::mem::take(&mut news.releases),
             services: std::mem::take(&mut news.services),
             kept: std::mem::take(&mut news.kept),
+            forgotten: std::mem::take(&mut news.forgotten),
             began: BTreeMap::new(),
             facts: news.facts.clone(),
         }

@@ -46,6 +46,8 @@ pub struct Controller {
     queue: mpsc::Receiver<Told>,
     watches: BTreeMap<Source, Watch>,
     complete: BTreeSet<Source>,
+    /// Which ReleaseGate of a name it is.
+    uids: BTreeMap<Name, String>,
     /// What the loop was told last.
     sent: BTreeMap<Name, Snapshot>,
     leads: bool,
@@ -80,6 +82,7 @@ impl Controller {
             queue,
             watches: BTreeMap::new(),
             complete: BTreeSet::new(),
+            uids: BTreeMap::new(),
             sent: BTreeMap::new(),
             leads: false,
             ask: AskConfig::default(),
@@ -270,13 +273,19 @@ impl Controller {
     async fn tell(&mut self, name: &Name) {
         let service = service_name(name);
         let gate = self.shared.index().gate(name).cloned();
-        let Some(gate) = gate else {
-            self.shared.board.forget(&service);
+        let uid = gate.as_ref().map(|gate| gate.metadata.uid.clone().unwrap_or_default());
+        let former = match &uid {
+            Some(uid) => self.uids.insert(name.clone(), uid.clone()),
+            None => self.uids.remove(name),
+        };
+        // Also one that was deleted and made again before anybody looked.
+        if former.is_some() && former != uid {
+            self.shared.board.forget_facts(&service);
             if self.sent.remove(name).is_some() {
                 self.send(Event::PlatformGone { service: service.as_str().into() }).await;
             }
-            return;
-        };
+        }
+        let Some(gate) = gate else { return };
         if !self.is_complete(name, &gate) {
             return;
         }

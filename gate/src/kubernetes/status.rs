@@ -45,6 +45,8 @@ pub struct Desk {
     gates: BTreeMap<String, Written<ReleaseGateStatus>>,
     /// Of each service, its newest release.
     newest: BTreeMap<String, ReleaseRecord>,
+    /// Which ReleaseGate of a name it is.
+    uids: BTreeMap<String, String>,
     /// Of each service, its record.
     services: BTreeMap<String, crate::records::ServiceRecord>,
 }
@@ -74,6 +76,7 @@ impl Desk {
             releases: BTreeMap::new(),
             gates: BTreeMap::new(),
             newest: BTreeMap::new(),
+            uids: BTreeMap::new(),
             services: BTreeMap::new(),
         }
     }
@@ -93,6 +96,7 @@ impl Desk {
                 self.releases.clear();
                 self.gates.clear();
                 self.newest.clear();
+                self.uids.clear();
                 self.services.clear();
                 drop(self.shared.board.take());
                 self.measure();
@@ -110,6 +114,19 @@ impl Desk {
 
     async fn write(&mut self) -> anyhow::Result<()> {
         let news = self.shared.board.take();
+        let gates: Vec<(Name, Arc<ReleaseGate>)> =
+            self.shared.index().gates().map(|(name, gate)| (name.clone(), Arc::clone(gate))).collect();
+        for service in &news.forgotten {
+            self.forget(service);
+        }
+        for (name, gate) in &gates {
+            let (service, uid) = (service_name(name), gate.metadata.uid.clone().unwrap_or_default());
+            let former = self.uids.insert(service.clone(), uid.clone());
+            if former.is_some_and(|former| former != uid) {
+                self.forget(&service);
+                self.gates.remove(&service);
+            }
+        }
         for record in news.releases.into_values() {
             let id = record.release.id.clone();
             let (known, written) = self.releases.entry(id).or_insert_with(|| (record.clone(), Written::default()));
@@ -133,8 +150,7 @@ impl Desk {
                 resume.judge = kept.cloned();
             }
         }
-        let gates: Vec<(Name, Arc<ReleaseGate>)> =
-            self.shared.index().gates().map(|(name, gate)| (name.clone(), Arc::clone(gate))).collect();
+        self.uids.retain(|service, _| gates.iter().any(|(name, _)| service_name(name) == *service));
         self.gates.retain(|service, _| gates.iter().any(|(name, _)| service_name(name) == *service));
         self.releases
             .retain(|_, (record, _)| gates.iter().any(|(name, _)| service_name(name) == record.release.service));
@@ -169,6 +185,16 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// What was known of a service was another's.
+    fn forget(&mut self, service: &str) {
+        self.releases.retain(|_, (record, _)| record.release.service != service);
+        self.newest.remove(service);
+        self.services.remove(service);
+        if let Some(written) = self.gates.get_mut(service) {
+            written.wanted = ReleaseGateStatus::default();
+        }
     }
 
     /// Shows the conditions of the ReleaseGates that this gate looks after.

@@ -119,6 +119,7 @@ impl Gate {
             }
         }
         effects.push(Effect::Assign { service: Arc::clone(name), slots: Arc::default() });
+        effects.push(Effect::Forget { service: Arc::clone(name) });
     }
 
     fn platform_began(
