@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use blueback_report::wire::proto::{self, to_agent::Message};
 use blueback_report::{MESSAGE_BYTES_MAX, Report, Route, Unassigned, Watch, Welcome};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout};
 use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
@@ -172,7 +172,7 @@ async fn session(control: &Control, link: &Link, leader: Option<SocketAddr>, wel
     let live = |report: Report| outbox.live((&if mirrored { report.mirrored() } else { report }).into());
 
     let mut cadence_ms = control.reporter.borrow().cadence_ms();
-    let mut turn = turns(cadence_ms);
+    let mut turn = turns(cadence_ms, Duration::ZERO);
     let mut farewell: Option<(u64, Instant)> = None;
     let mut counted = (0, 0);
     loop {
@@ -190,7 +190,9 @@ async fn session(control: &Control, link: &Link, leader: Option<SocketAddr>, wel
                 let wanted_ms = control.reporter.borrow().cadence_ms();
                 if wanted_ms != cadence_ms {
                     cadence_ms = wanted_ms;
-                    turn = turns(cadence_ms);
+                    // A release begins with this. The judge counts from it, too, and looks at the end of each cadence: a report that
+                    // comes a third before is in time for it, and one that came just behind would wait for the next look.
+                    turn = turns(cadence_ms, Duration::from_millis(u64::from(cadence_ms) * 2 / 3));
                 }
             }
             _ = turn.tick() => {
@@ -212,8 +214,9 @@ async fn session(control: &Control, link: &Link, leader: Option<SocketAddr>, wel
     }
 }
 
-fn turns(cadence_ms: u32) -> tokio::time::Interval {
-    let mut turns = interval(Duration::from_millis(u64::from(cadence_ms)));
+/// Turns at a cadence, the first of them after this time.
+fn turns(cadence_ms: u32, first: Duration) -> Interval {
+    let mut turns = interval_at(Instant::now() + first, Duration::from_millis(u64::from(cadence_ms)));
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     turns
 }
