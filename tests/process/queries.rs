@@ -26,7 +26,9 @@ async fn exporter(addr: SocketAddr) -> Arc<AtomicU64> {
             let told = Arc::clone(&told);
             let service = service_fn(move |_: Request<hyper::body::Incoming>| {
                 let text = format!("orders_unpaid_percent{{slot=\"green\"}} {}\n", told.load(Ordering::Relaxed));
-                async move { Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from(text)))) }
+                // Without it Prometheus 3 does not read on.
+                let response = Response::builder().header("content-type", "text/plain; version=0.0.4");
+                async move { response.body(Full::new(Bytes::from(text))) }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }

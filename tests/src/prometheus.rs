@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +20,15 @@ pub struct Prometheus {
     pub addr: SocketAddr,
     /// The process.
     pub process: Process,
+}
+
+/// Whether it is 3.9 or later. Of one that does not say, it is not.
+fn is_late(program: &Path) -> bool {
+    let told = Command::new(program).arg("--version").output().map(|told| told.stdout).unwrap_or_default();
+    let told = String::from_utf8_lossy(&told);
+    let version = told.split_whitespace().skip_while(|word| *word != "version").nth(1).unwrap_or_default();
+    let mut numbers = version.split(['.', '-', '+']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(3), Some(9))
 }
 
 impl Prometheus {
@@ -57,8 +67,14 @@ impl Prometheus {
             .iter()
             .map(|(job, target)| format!("  - job_name: {job}\n    static_configs: [{{targets: ['{target}']}}]\n"));
         let files: String = rules.iter().map(|file| format!("  - {}\n", file.display())).collect();
+        // Native histograms are a flag of 2.40 to 3.8; later ones are told for each scrape.
+        let (asked, features) = match native {
+            true if is_late(program) => (", scrape_native_histograms: true", "exemplar-storage"),
+            true => ("", "exemplar-storage,native-histograms"),
+            false => ("", "exemplar-storage"),
+        };
         let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files:\n{files}scrape_configs:\n{}",
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s{asked}}}\nrule_files:\n{files}scrape_configs:\n{}",
             jobs.collect::<String>()
         );
         let name = format!("prometheus-{}", addr.port());
@@ -68,8 +84,6 @@ impl Prometheus {
             format!("--storage.tsdb.path={}", folder.path().join(name).display()),
             format!("--web.listen-address={addr}"),
         ];
-        // Native histograms are a flag of 2.40 to 3.8; later ones have them without it.
-        let features = if native { "exemplar-storage,native-histograms" } else { "exemplar-storage" };
         arguments.push(format!("--enable-feature={features}"));
         let mut process = Process::start_at(program, "prometheus", arguments);
         process.until_ready(addr, UP_MAX).await;
