@@ -1,6 +1,6 @@
 //! Loopback ports that nobody else takes in the meantime.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below the range that the kernel gives to outgoing connections (32768 and up on Linux), so that no client's connection
@@ -24,7 +24,9 @@ pub fn free_address() -> SocketAddr {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + (u32::from(start) + u32::from(step)).rem_euclid(u32::from(count)) as u16;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
+        // Found out without listening: a process that another thread is starting holds a copy of every open socket until
+        // it runs its own program, and would still listen when this has stopped to.
+        if TcpStream::connect(address).is_err() {
             return address;
         }
     }
